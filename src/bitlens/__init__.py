@@ -1,0 +1,50 @@
+"""bitlens: train, understand and ship binary neural networks.
+
+The names below load on first use, so that `import bitlens` stays fast and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bitlens.errors import BitlensError
+
+if TYPE_CHECKING:
+    from bitlens.models.convert import binarize as binarize
+    from bitlens.models.convert import set_progress as set_progress
+    from bitlens.models.summary import summary as summary
+    from bitlens.objectives.cmim import CMIM as CMIM
+    from bitlens.objectives.distill import Distribution as Distribution
+    from bitlens.objectives.distill import LogitKD as LogitKD
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "CMIM": "bitlens.objectives.cmim",
+    "Distribution": "bitlens.objectives.distill",
+    "LogitKD": "bitlens.objectives.distill",
+    "binarize": "bitlens.models.convert",
+    "set_progress": "bitlens.models.convert",
+    "summary": "bitlens.models.summary",
+}
+
+__all__ = [
+    "CMIM",
+    "BitlensError",
+    "Distribution",
+    "LogitKD",
+    "binarize",
+    "set_progress",
+    "summary",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'bitlens' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

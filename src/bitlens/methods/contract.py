@@ -1,0 +1,173 @@
+"""What a binarization method must supply, and the one number it may know about training.
+
+A method builds two small modules per layer. Its weight binarizer turns the latent weight into signs
+and one scale per output channel; its activation binarizer turns the layer's input into signs. It sees
+neither the layer's type nor the epoch: training progress is a single number t in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.bits import Surrogate, sign
+
+
+class Progress:
+    """Training progress t in [0, 1], one object per net, shared by all its binarizers.
+
+    A plain number rather than a tensor: a schedule that read a tensor would stop the device once per
+    layer and step. `attach` ties it to a buffer of the net, so it is saved and restored with it.
+    """
+
+    BUFFER = "bitlens_progress"
+
+    def __init__(self) -> None:
+        self.value = 1.0
+
+    def attach(self, net: nn.Module) -> None:
+        """Save this progress in `net`'s state under `BUFFER`."""
+        device = next(net.parameters()).device
+        net.register_buffer(self.BUFFER, torch.ones((), device=device))
+        net._bitlens_progress = self
+        net.register_load_state_dict_post_hook(_restore_progress)
+
+    def set(self, net: nn.Module, t: float) -> None:
+        """Move to progress `t`; outside [0, 1] is an error of the caller."""
+        if not 0.0 <= t <= 1.0:
+            raise ValueError(f"progress t={t} lies outside [0, 1]")
+        self.value = float(t)
+        net.get_buffer(self.BUFFER).fill_(t)
+
+
+def _restore_progress(net: nn.Module, incompatible_keys: Any) -> None:
+    net._bitlens_progress.value = float(net.get_buffer(Progress.BUFFER))
+
+
+class Sign(nn.Module):
+    """The point where a real activation becomes a code: input a_F, output a_B in {-1, +1}.
+
+    Observers (CMIM, the information plane, code statistics) hook exactly this module.
+    """
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        super().__init__()
+        self.surrogate = surrogate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Binarize `x`, any shape."""
+        return sign(x, self.surrogate)
+
+
+class ActivationBinarizer(nn.Module):
+    """Real activations (n, c, ...) -> signs of the same shape, through one `Sign`."""
+
+    levels: tuple[float, float] = (-1.0, 1.0)
+    """The two values the convolution sees for sign -1 and +1 (DoReFa computes with 0 and 1)."""
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        super().__init__()
+        self.sign = Sign(surrogate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Signs of `x`."""
+        return self.sign(x)
+
+
+class WeightBinarizer(nn.Module):
+    """Latent weight (o, ...) -> binary weight, with the method's own gradient.
+
+    Two views of the same numbers: `forward` is what training differentiates, `decompose` is what
+    evaluation and packing use. `forward(w) == signs * scale` entry by entry.
+    """
+
+    def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Signs in {-1, +1}, shaped as `weight`, and the scale (o,). No gradient."""
+        raise NotImplementedError
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Scaled binary weight, shaped as `weight`, differentiable in the latent weight."""
+        raise NotImplementedError
+
+
+def per_filter(scale: Tensor, weight: Tensor) -> Tensor:
+    """View a scale (o,) so that it broadcasts over a weight (o, ...)."""
+    return scale.view(-1, *([1] * (weight.dim() - 1)))
+
+
+class _ScaledSign(torch.autograd.Function):
+    """scale * signs forward; the gradient skips the scale and meets the surrogate at the latent."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(weight: Tensor, signs: Tensor, scale: Tensor, surrogate: Surrogate) -> Tensor:
+        return signs * per_filter(scale, weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        weight, _, _, ctx.surrogate = inputs
+        ctx.save_for_backward(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (weight,) = ctx.saved_tensors
+        return ctx.surrogate(grads[0], weight), None, None, None
+
+
+def scaled_sign(weight: Tensor, signs: Tensor, scale: Tensor, surrogate: Surrogate) -> Tensor:
+    """`signs * scale` whose gradient reaches `weight` through `surrogate`, not times the scale.
+
+    This is what the clamp trick of the released Bi-Real and ReActNet codes computes; multiplying
+    the gradient by the scale would be a different method under plain SGD.
+    """
+    return _ScaledSign.apply(weight, signs, scale, surrogate)  # pyrefly: ignore[bad-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a training plan: its share of the epochs, and whether weights are 1-bit in it."""
+
+    share: float
+    binary_weights: bool = True
+    weight_decay: float | None = None
+    """Overrides the recipe's weight decay where the paper's stages differ; None keeps it."""
+
+
+ONE_STEP = (Stage(share=1.0),)
+"""Train weights and activations binary from the first step."""
+
+TWO_STEP = (
+    Stage(share=0.5, binary_weights=False, weight_decay=1e-5),
+    Stage(share=0.5, weight_decay=0.0),
+)
+"""ReActNet's plan: first real weights with binary activations, then both binary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A published binarization method as a composition of parts.
+
+    Attributes:
+        weight: builds the weight binarizer of one layer.
+        activation: builds the activation binarizer for `channels` input channels.
+        nonlinearity: the block's non-linearity for `channels`, after norm and shortcut.
+        pad: what a padded position of a convolution contributes: 0, +1 or -1.
+        deploy: "static" when it folds into integer thresholds, "runtime" when the input decides.
+        clamp: bound on the latent weights, applied after every optimizer step; None for no bound.
+        plan: the paper's own training stages.
+    """
+
+    title: str
+    paper: str
+    weight: Callable[[Progress], WeightBinarizer]
+    activation: Callable[[int, Progress], ActivationBinarizer]
+    nonlinearity: Callable[[int], nn.Module]
+    pad: Literal[0, 1, -1] = 0
+    deploy: Literal["static", "runtime"] = "static"
+    clamp: float | None = None
+    plan: tuple[Stage, ...] = field(default=ONE_STEP)

@@ -1,0 +1,159 @@
+"""`binarize`: turn the Conv2d and Linear layers of any torch net into binary ones, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from torch import nn
+
+from bitlens.errors import BitlensError, near
+from bitlens.methods import get
+from bitlens.methods.contract import Method, Progress
+from bitlens.models.layers import BinaryConv2d, BinaryLinear
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether the module `name` is `pattern`, lies inside it, or fits it as a glob."""
+    return name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)
+
+
+def binarize(
+    module: nn.Module,
+    method: str = "bireal",
+    *,
+    keep_float: tuple[str, ...] | None = None,
+    pad: Literal[0, 1, -1] | None = None,
+    relu: Literal["hardtanh", "keep"] = "hardtanh",
+) -> nn.Module:
+    """Make the Conv2d and Linear layers of `module` binary: 1-bit weights and 1-bit inputs.
+
+    The net is changed in place and returned (a bare layer is returned as a new module). Layers whose
+    weights are used by other code than their own forward (subclasses, parametrized layers, members of
+    nn.MultiheadAttention) stay float; `bitlens.summary` lists every layer with the reason.
+
+    Args:
+        module: any torch net.
+        method: a name of `bitlens.methods.METHODS`.
+        keep_float: names of modules to leave float: exact names, prefixes ("stem" covers "stem.conv")
+            or globs ("*.downsample.*"). None keeps the first and the last layer float, as nearly all
+            papers do; () keeps none.
+        pad: what a padded position contributes, 0, +1 or -1; None takes the method's own.
+        relu: a sign behind a ReLU is always +1, so ReLU and ReLU6 modules become Hardtanh; "keep"
+            leaves them alone.
+
+    Raises:
+        BitlensError: unknown method, a `keep_float` pattern that matches nothing, a net with no layer
+            to binarize, a net that is already binary, or an uninitialised lazy layer.
+    """
+    chosen = get(method)
+    if any(isinstance(m, BinaryConv2d | BinaryLinear) for m in module.modules()):
+        raise BitlensError("binarize: the net already has binary layers; start from the float net")
+    layers = dict(_candidates(module))
+    kept = _kept(module, layers, keep_float)
+    swapped = {name: layer for name, layer in layers.items() if name not in kept}
+    if not swapped:
+        raise BitlensError(
+            f"binarize: no Conv2d or Linear layer left to make binary (kept float: {sorted(kept)}); "
+            "pass a smaller keep_float"
+        )
+    progress = Progress()
+    module = _swap(module, swapped, chosen, method, progress, chosen.pad if pad is None else pad)
+    if relu == "hardtanh":
+        _replace_relu(module)
+    _share_activations(module)
+    progress.attach(module)
+    return module
+
+
+def set_progress(net: nn.Module, t: float) -> None:
+    """Tell every schedule inside a binarized net that training is at `t` in [0, 1].
+
+    A float net has no schedule and is left alone.
+    """
+    for module in net.modules():
+        progress = getattr(module, "_bitlens_progress", None)
+        if progress is not None:
+            progress.set(module, t)
+
+
+def _candidates(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
+    for name, layer in module.named_modules():
+        if float_reason(module, name, layer) is None and isinstance(layer, nn.Conv2d | nn.Linear):
+            if isinstance(layer.weight, nn.UninitializedParameter):
+                raise BitlensError(
+                    f"binarize: layer {name!r} is lazy and has no weight yet; run one forward pass first"
+                )
+            yield name, layer
+
+
+def float_reason(root: nn.Module, name: str, layer: nn.Module) -> str | None:
+    """Why `binarize` cannot make a weighted layer binary; None when it can (or there is no weight)."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        if type(layer) not in (nn.Conv2d, nn.Linear, nn.LazyConv2d, nn.LazyLinear):
+            return f"{type(layer).__name__} uses its weight in its own way"
+        parent = root.get_submodule(name.rpartition(".")[0])
+        if isinstance(parent, nn.MultiheadAttention):
+            return "its weight is used inside MultiheadAttention"
+        return None
+    if isinstance(layer, nn.modules.conv._ConvNd | nn.Bilinear | nn.Embedding | nn.RNNBase):
+        return f"no binary {type(layer).__name__}"
+    return None
+
+
+def _kept(
+    module: nn.Module, layers: dict[str, nn.Conv2d | nn.Linear], keep_float: tuple[str, ...] | None
+) -> set[str]:
+    if keep_float is None:
+        return {*list(layers)[:1], *list(layers)[-1:]} if len(layers) > 2 else set()
+    if isinstance(keep_float, str):
+        raise BitlensError(f"binarize: keep_float={keep_float!r} is a string; write ({keep_float!r},)")
+    names = [name for name, _ in module.named_modules() if name]
+    kept: set[str] = set()
+    for pattern in keep_float:
+        if not any(matches(name, pattern) for name in names):
+            close = near(pattern, names)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"layers: {', '.join(layers)}"
+            raise BitlensError(f"binarize: keep_float pattern {pattern!r} matches no module; {hint}")
+        kept.update(name for name in layers if matches(name, pattern))
+    return kept
+
+
+def _swap(
+    module: nn.Module,
+    swapped: dict[str, nn.Conv2d | nn.Linear],
+    method: Method,
+    method_name: str,
+    progress: Progress,
+    pad: Literal[0, 1, -1],
+) -> nn.Module:
+    made: dict[nn.Module, BinaryConv2d | BinaryLinear] = {}
+    for layer in swapped.values():
+        if isinstance(layer, nn.Conv2d):
+            made[layer] = BinaryConv2d(layer, method, method_name, progress, pad)
+        else:
+            made[layer] = BinaryLinear(layer, method, method_name, progress)
+    if module in made:
+        return made[module]
+    for parent in list(module.modules()):
+        for name, child in list(parent._modules.items()):
+            if child in made:
+                setattr(parent, name, made[child])
+    return module
+
+
+def _replace_relu(module: nn.Module) -> None:
+    for parent in list(module.modules()):
+        for name, child in list(parent._modules.items()):
+            if type(child) in (nn.ReLU, nn.ReLU6):
+                setattr(parent, name, nn.Hardtanh())
+
+
+def _share_activations(module: nn.Module) -> None:
+    """Give convolutions that a block declares to see one input a single activation binarizer."""
+    for block in module.modules():
+        for names in getattr(block, "shared_inputs", ()):
+            first, *others = (block.get_submodule(name) for name in names)
+            if isinstance(first, BinaryConv2d):
+                for other in others:
+                    other.activation = first.activation

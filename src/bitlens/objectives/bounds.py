@@ -1,0 +1,56 @@
+"""Two contrastive lower bounds on mutual information, in nats, as plain functions of scores.
+
+An anchor i has one positive score and a row of candidate scores, of which a mask says which are its
+negatives. Let N be the number of negatives.
+
+InfoNCE (van den Oord et al., 2018):  L = -s+ + log(e^s+ + sum e^s-),    I >= log(N + 1) - L.
+NCE (Tian et al., 2020; CMIM):        h(s) = e^s / (e^s + N Z),
+                                      L = -log h(s+) - sum log(1 - h(s-)),  I >= log N - L for any critic.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def info_nce(positive: Tensor, candidates: Tensor, negative: Tensor) -> Tensor:
+    """InfoNCE loss per anchor, nats.
+
+    Args:
+        positive: (n,) score of each anchor's positive.
+        candidates: (n, m) scores against the candidate keys.
+        negative: (n, m) bool, which candidates are negatives of the anchor.
+
+    Returns:
+        (n,) losses.
+    """
+    others = candidates.masked_fill(~negative, -math.inf)
+    return torch.logsumexp(torch.cat([positive[:, None], others], dim=1), dim=1) - positive
+
+
+def nce(positive: Tensor, candidates: Tensor, negative: Tensor, log_z: Tensor) -> Tensor:
+    """NCE loss per anchor, nats: binary classification, summed over the negatives.
+
+    Args:
+        positive: (n,) score of each anchor's positive.
+        candidates: (n, m) scores against the candidate keys.
+        negative: (n, m) bool, which candidates are negatives of the anchor.
+        log_z: scalar, log of the normaliser Z (mean of e^s over pairs at the first batch).
+
+    Returns:
+        (n,) losses.
+    """
+    offset = log_z + negative.sum(1).to(positive.dtype).log()
+    attracted = F.softplus(offset - positive)
+    repelled = F.softplus(candidates - offset[:, None]).masked_fill(~negative, 0.0).sum(1)
+    return attracted + repelled
+
+
+def ceiling(negatives: Tensor, *, loss: str) -> Tensor:
+    """The largest bound that `negatives` per anchor allow, nats: log(N + 1) or log N."""
+    counts = negatives.to(torch.get_default_dtype())
+    return (counts + 1 if loss == "infonce" else counts).log()

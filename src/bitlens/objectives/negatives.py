@@ -1,0 +1,177 @@
+"""Where the keys come from: the batch itself, a queue of past batches, or a bank with a row an image.
+
+Each store answers one question for a batch of anchors: which positive key belongs to each, which
+candidate keys stand against it, and which of those may count as its negatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitlens.errors import BitlensError
+from bitlens.objectives.gather import gather, world
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """Keys for n local anchors: positives (n, d), candidates (m, d), negative mask (n, m)."""
+
+    positives: Tensor
+    candidates: Tensor
+    negative: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The images of one step: their labels and data-set indices, here and over all ranks."""
+
+    labels: Tensor | None
+    indices: Tensor | None
+    all_labels: Tensor | None
+    all_indices: Tensor | None
+
+    @classmethod
+    def over_ranks(cls, labels: Tensor | None, indices: Tensor | None) -> Batch:
+        """Gather what the local tensors mean globally; once per step, shared by all layers."""
+        return cls(
+            labels=labels,
+            indices=indices,
+            all_labels=None if labels is None else gather(labels),
+            all_indices=None if indices is None else gather(indices),
+        )
+
+
+def allowed(own: Tensor | None, others: Tensor | None, what: str) -> Tensor:
+    """(n, m) True where identity or label differ; an error when `what` was not given."""
+    if own is None or others is None:
+        raise BitlensError(f"cmim: these negatives need {what}; call cmim({what}=...)")
+    return own[:, None] != others[None, :]
+
+
+class BatchNegatives(nn.Module):
+    """Every other image of the (global) batch."""
+
+    exact = True
+    """Keys are as fresh as the anchors."""
+
+    def __init__(self, exclude: str) -> None:
+        super().__init__()
+        self.exclude = exclude
+
+    def forward(self, keys: Tensor, batch: Batch) -> Keys:
+        """Keys (n, d), the other side's embeddings of the same images, with gradient."""
+        everyone = gather(keys)
+        rank, _ = world()
+        own = torch.arange(len(keys), device=keys.device) + rank * len(keys)
+        negative = own[:, None] != torch.arange(len(everyone), device=keys.device)[None, :]
+        if self.exclude == "class":
+            negative &= allowed(batch.labels, batch.all_labels, "labels")
+        return Keys(positives=keys, candidates=everyone, negative=negative)
+
+    def update(self, keys: Tensor, batch: Batch) -> None:
+        """Nothing to remember."""
+
+
+class QueueNegatives(nn.Module):
+    """The last `length` keys of earlier steps, detached; the positive is the fresh key."""
+
+    exact = False
+    queue: Tensor
+    queue_labels: Tensor
+    filled: Tensor
+
+    def __init__(self, length: int, width: int, exclude: str) -> None:
+        super().__init__()
+        self.exclude = exclude
+        self.register_buffer("queue", torch.zeros(length, width))
+        self.register_buffer("queue_labels", torch.full((length,), -1))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, keys: Tensor, batch: Batch) -> Keys:
+        """Fresh positives against what the queue holds; the batch itself until it holds anything."""
+        held = int(self.filled)
+        if held == 0:
+            return BatchNegatives(self.exclude)(keys, batch)
+        negative = torch.ones(len(keys), held, dtype=torch.bool, device=keys.device)
+        if self.exclude == "class":
+            negative &= allowed(batch.labels, self.queue_labels[:held], "labels")
+        return Keys(positives=keys, candidates=self.queue[:held].clone(), negative=negative)
+
+    @torch.no_grad()
+    def update(self, keys: Tensor, batch: Batch) -> None:
+        """Push this step's keys of all ranks; the oldest fall out."""
+        fresh = gather(keys.detach())[-len(self.queue) :]
+        labels = batch.all_labels
+        fresh_labels = self.queue_labels.new_full((len(fresh),), -1) if labels is None else labels
+        held = int(self.filled)
+        keep = min(held, len(self.queue) - len(fresh))
+        self.queue[: keep + len(fresh)] = torch.cat([self.queue[held - keep : held], fresh])
+        self.queue_labels[: keep + len(fresh)] = torch.cat(
+            [self.queue_labels[held - keep : held], fresh_labels[-len(fresh) :]]
+        )
+        self.filled.fill_(keep + len(fresh))
+
+
+class BankNegatives(nn.Module):
+    """One remembered key per training image, as in CRD and the released CMIM code.
+
+    The positive key is the image's own row, so it is an epoch old. `draws` rows are drawn once a step
+    and shared by all anchors: one matrix product instead of `n draws` gathered rows.
+    """
+
+    exact = False
+    bank: Tensor
+    bank_labels: Tensor
+    step: Tensor
+
+    def __init__(
+        self, images: int, width: int, draws: int, momentum: float, exclude: str, seed: int
+    ) -> None:
+        super().__init__()
+        self.draws, self.momentum, self.exclude, self.seed = min(draws, images), momentum, exclude, seed
+        bound = (width / 3) ** -0.5
+        start = torch.rand(images, width, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("bank", start * 2 * bound - bound)
+        self.register_buffer("bank_labels", torch.full((images,), -1))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def _drawn(self, device: torch.device) -> Tensor:
+        # Seeding by (seed, step) leaves nothing to save, and makes every rank draw the same rows.
+        source = torch.Generator().manual_seed((self.seed * 1_000_003 + int(self.step)) % 2**63)
+        return torch.randperm(len(self.bank), generator=source)[: self.draws].to(device)
+
+    def _rows(self, indices: Tensor | None) -> Tensor:
+        if indices is None:
+            raise BitlensError("cmim: a bank needs the images' data-set indices; call cmim(indices=...)")
+        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < len(self.bank):
+            raise BitlensError(
+                f"cmim: an index in {int(indices.min())}..{int(indices.max())} lies outside the bank of "
+                f"{len(self.bank)} images; pass dataset_size"
+            )
+        return indices
+
+    def forward(self, keys: Tensor, batch: Batch) -> Keys:
+        """Remembered positives and shared draws of remembered negatives, no gradient to either."""
+        own = self._rows(batch.indices)
+        drawn = self._drawn(keys.device)
+        negative = allowed(own, drawn, "indices")
+        if self.exclude == "class":
+            # A row whose image was not seen yet has no label: it may be drawn, as any other class.
+            negative &= allowed(batch.labels, self.bank_labels[drawn], "labels")
+        return Keys(positives=self.bank[own], candidates=self.bank[drawn], negative=negative)
+
+    @torch.no_grad()
+    def update(self, keys: Tensor, batch: Batch) -> None:
+        """Move the rows of this step's images of all ranks towards their keys, and renormalise."""
+        if batch.all_indices is None:
+            raise BitlensError("cmim: a bank needs the images' data-set indices; call cmim(indices=...)")
+        rows, fresh = batch.all_indices, gather(keys.detach())
+        mixed = self.momentum * self.bank[rows] + (1 - self.momentum) * fresh
+        self.bank[rows] = F.normalize(mixed, dim=1)
+        if batch.all_labels is not None:
+            self.bank_labels[rows] = batch.all_labels
+        self.step += 1

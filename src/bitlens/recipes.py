@@ -1,0 +1,75 @@
+"""Named recipes: Python values, every field overridable on the command line. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bitlens.errors import unknown
+from bitlens.objectives.config import PRESETS
+from bitlens.training.recipe import Recipe
+
+_DEMO = Recipe(
+    name="demo-plain", data="fashion-mnist-mini", model="resnet8-bireal-poolpad", method="bireal", epochs=6
+)
+_FASHION = replace(_DEMO, name="fashion-plain", data="fashion-mnist", epochs=3)
+_CIFAR10 = replace(_FASHION, name="cifar10-plain", data="cifar10")
+_RESNET20 = Recipe(
+    name="resnet20-cifar10",
+    data="cifar10",
+    model="resnet20-bireal-poolpad",
+    method="irnet",
+    optimizer="sgd",
+    lr=0.1,
+    weight_decay=1e-4,
+    schedule="cosine",
+    epochs=400,
+)
+
+
+def _family(plain: Recipe) -> list[Recipe]:
+    """The plain method, its float twin, CMIM in its settings, and the controls with a teacher."""
+    stem = plain.name.removesuffix("-plain")
+    twin = f"{stem}-float"
+
+    def variant(name: str, objective: str, weight: float, preset: str = "paper", teacher: str = "") -> Recipe:
+        return replace(
+            plain,
+            name=f"{stem}-{name}",
+            objective=objective,
+            weight=weight,
+            cmim=PRESETS[preset],
+            teacher=teacher,
+        )
+
+    return [
+        plain,
+        replace(plain, name=twin, method="float"),
+        variant("paper", "cmim", 0.02, "paper"),
+        variant("cmim", "cmim", 0.02, "tuned"),
+        variant("released", "cmim", 6.4, "released", twin),
+        variant("crd", "cmim", 0.5, "crd", twin),
+        variant("logit-kd", "logit-kd", 1.0, teacher=twin),
+    ]
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in [
+        *_family(_DEMO),
+        *_family(_FASHION),
+        *_family(_CIFAR10),
+        _RESNET20,
+        replace(_RESNET20, name="resnet20-cifar10-cmim", objective="cmim", weight=0.02, cmim=PRESETS["tuned"]),
+    ]
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe called `name`.
+
+    Raises:
+        BitlensError: no such recipe; the near names are suggested.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]

@@ -1,0 +1,89 @@
+"""Classification: net, cross-entropy and objective in one module, and top-1 evaluation.
+
+One module holds the net and the objective, so one `parameters()` call feeds the optimizer and one DDP
+wrapper averages everything: heads that are never trained cannot happen by omission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from bitlens.objectives.term import Term
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutput:
+    """One training step: total loss, task loss, logits (n, classes), and the objective's term."""
+
+    loss: Tensor
+    task_loss: Tensor
+    logits: Tensor
+    term: Term | None
+
+
+class ClassifyTask(nn.Module):
+    """loss = hard_labels * cross-entropy + weight * objective."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        objective: nn.Module | None,
+        *,
+        weight: float,
+        hard_labels: float = 1.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.objective = objective
+        self.weight, self.hard_labels, self.label_smoothing = weight, hard_labels, label_smoothing
+
+    def forward(self, images: Tensor, labels: Tensor, indices: Tensor) -> StepOutput:
+        """One forward pass of the net, and the losses on it.
+
+        Args:
+            images: (n, c, h, w) float.
+            labels: (n,) classes.
+            indices: (n,) positions in the training set.
+        """
+        logits = self.net(images)
+        task_loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = self.hard_labels * task_loss
+        term = None
+        if self.objective is not None:
+            term = self.objective(labels=labels, indices=indices)
+            loss = loss + self.weight * term.loss
+        return StepOutput(loss=loss, task_loss=task_loss, logits=logits, term=term)
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: int
+) -> tuple[float, float]:
+    """Top-1 accuracy in [0, 1] and mean cross-entropy (nats), over all processes' batches.
+
+    Args:
+        net: switched to evaluation mode for the pass, and back.
+        batches: (images float (n, c, h, w), labels (n,)).
+        classes: number of classes.
+    """
+    device = next(net.parameters()).device
+    accuracy = MulticlassAccuracy(classes, average="micro").to(device)
+    loss = MeanMetric().to(device)
+    was_training = net.training
+    net.eval()
+    try:
+        for images, labels in batches:
+            logits = net(images)
+            accuracy.update(logits, labels)
+            loss.update(F.cross_entropy(logits, labels, reduction="none"))
+    finally:
+        net.train(was_training)
+    return float(accuracy.compute()), float(loss.compute())

@@ -1,0 +1,1 @@
+"""Training: the recipe, the loop, checkpoints, run folders and paired comparisons."""

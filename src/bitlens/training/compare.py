@@ -1,0 +1,221 @@
+"""Paired comparisons: the same seeds for every variant, one folder, one CSV, resumable."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitlens.errors import BitlensError
+from bitlens.training.files import write_bytes, write_json
+from bitlens.training.fit import Display, Silent, fit
+from bitlens.training.recipe import SCHEMA, Recipe
+from bitlens.training.run import RunFolder, read_json
+
+COLUMNS = (
+    "variant", "seed", "data", "model", "method", "objective", "weight", "epochs", "train_images",
+    "eval_split", "test_accuracy", "validation_accuracy", "bound", "ceiling", "seconds", "step_ms",
+    "bitlens", "commit", "torch", "cpu", "threads", "device", "recipe_digest", "run",
+)  # fmt: skip
+"""Columns of comparison.csv; accuracies are fractions, bounds nats, times wall-clock."""
+
+Resolve = Callable[[str], Recipe | None]
+"""Gives the recipe of a name, or None when there is no such name."""
+
+MakeDisplay = Callable[[Recipe, int, int], Display]
+"""Makes the display of one run: its recipe, its number and the number of runs."""
+
+
+def silent(recipe: Recipe, number: int, total: int) -> Display:
+    """A display that shows nothing, for any run."""
+    return Silent()
+
+
+def run_folder(folder: Path, name: str, seed: int) -> Path:
+    """Where a comparison keeps one run."""
+    return folder / name / f"seed{seed}"
+
+
+def compare(
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int],
+    folder: Path,
+    *,
+    baseline: str,
+    resolve: Resolve,
+    device: str = "cpu",
+    jobs: int = 1,
+    make_display: MakeDisplay = silent,
+) -> Path:
+    """Train every recipe from every seed and write comparison.csv and comparison.json.
+
+    Finished runs are kept, interrupted ones resumed. Seeds are the outer loop, so whatever has
+    finished when you stop is paired. Teachers named by a recipe are trained first, once per seed.
+
+    Args:
+        recipes: the variants; their names must differ.
+        seeds: every variant runs from each of them.
+        folder: of the comparison.
+        baseline: name of the variant the others are compared with.
+        resolve: finds a teacher's recipe by name.
+        device: torch device.
+        jobs: processes that train different runs at the same time, sharing this process's threads;
+            on a CPU two runs of one thread finish sooner than one run of two threads.
+        make_display: progress of each run; must be a module-level function when jobs > 1.
+
+    Returns:
+        The path of comparison.csv.
+
+    Raises:
+        BitlensError: no or duplicate variants or seeds, an unknown baseline, or whatever a run raises.
+    """
+    names = [recipe.name for recipe in recipes]
+    if not names or len(set(names)) < len(names) or len(set(seeds)) < len(seeds) or not seeds:
+        raise BitlensError(f"compare: variants {names} and seeds {list(seeds)} must be non-empty and distinct")
+    if baseline not in names:
+        raise BitlensError(f"compare: baseline {baseline!r} is not among the variants {', '.join(names)}")
+    if jobs < 1:
+        raise BitlensError(f"compare: jobs={jobs}; at least one process must do the work")
+    waves = _waves(recipes, seeds, folder, resolve)
+    total, number = sum(len(wave) for wave in waves), 0
+    with _executor(jobs) as pool:
+        for wave in waves:
+            started = []
+            for recipe, path, teacher in wave:
+                number += 1
+                arguments = (recipe, path, teacher, device, make_display, number, total)
+                started.append(pool.submit(_train, *arguments) if pool else _train(*arguments))
+                if pool is None:
+                    write_tables(folder, names, baseline)
+            for done in as_completed(started) if pool else ():
+                done.result()
+                write_tables(folder, names, baseline)
+    return folder / "comparison.csv"
+
+
+Job = tuple[Recipe, Path, Path | None]
+"""A run to train: its recipe with seed, its folder, and its teacher's folder."""
+
+
+def _waves(
+    recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path, resolve: Resolve
+) -> list[list[Job]]:
+    """Runs that need no teacher (teachers among them), then those that do; seeds outermost."""
+    by_name = {recipe.name: recipe for recipe in recipes}
+    first: dict[Path, Job] = {}
+    second: list[Job] = []
+    for seed in seeds:
+        for recipe in (r.with_seed(seed) for r in recipes):
+            path = run_folder(folder, recipe.name, seed)
+            if not recipe.needs_teacher:
+                first.setdefault(path, (recipe, path, None))
+                continue
+            named = by_name.get(recipe.teacher) or resolve(recipe.teacher)
+            if named is None:
+                second.append((recipe, path, Path(recipe.teacher)))
+                continue
+            teacher = replace(named.with_seed(seed), **_shared(recipe))
+            home = run_folder(folder, teacher.name, seed)
+            first.setdefault(home, (teacher, home, None))
+            second.append((recipe, path, home))
+    return [list(first.values()), second]
+
+
+def _train(
+    recipe: Recipe,
+    path: Path,
+    teacher: Path | None,
+    device: str,
+    make_display: MakeDisplay,
+    number: int,
+    total: int,
+) -> None:
+    fit(
+        recipe,
+        path,
+        resume=RunFolder(path).recipe_file.exists(),
+        device=device,
+        find_teacher=lambda student: teacher or Path(student.teacher),
+        display=make_display(recipe, number, total),
+    )
+
+
+@contextmanager
+def _executor(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+    if jobs == 1:
+        yield None
+        return
+    threads = max(1, torch.get_num_threads() // jobs)
+    pool = ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _shared(recipe: Recipe) -> dict[str, Any]:
+    """A teacher sees the student's images: no more, no fewer, and not the held-out ones."""
+    return {
+        field: getattr(recipe, field) for field in ("data", "image_size", "train_images", "validation")
+    }
+
+
+def write_tables(folder: Path, names: Sequence[str], baseline: str) -> None:
+    """Write comparison.csv (finished runs) and comparison.json (all runs) from what is in `folder`."""
+    runs = {name: _runs(folder, name) for name in names}
+    rows = [_row(folder, name, path) for name in names for path in runs[name] if RunFolder(path).complete]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(folder / "comparison.csv", text.getvalue().encode())
+    listed = {name: [str(p.relative_to(folder)) for p in paths] for name, paths in runs.items()}
+    write_json(
+        folder / "comparison.json",
+        {"schema": SCHEMA, "baseline": baseline, "variants": list(names), "runs": listed},
+    )
+
+
+def _runs(folder: Path, name: str) -> list[Path]:
+    found = (folder / name).glob("seed*/recipe.json")
+    return sorted((file.parent for file in found), key=lambda p: int(p.name.removeprefix("seed")))
+
+
+def _row(folder: Path, name: str, path: Path) -> dict[str, Any]:
+    run = RunFolder(path)
+    recipe, done, env = run.recipe(), read_json(run.summary_file), read_json(run.env_file)
+    return {
+        "variant": name,
+        "seed": recipe.seed,
+        "data": recipe.data,
+        "model": recipe.model,
+        "method": recipe.method,
+        "objective": recipe.objective,
+        "weight": recipe.weight,
+        "epochs": recipe.epochs,
+        "train_images": done["train_images"],
+        "eval_split": "validation" if recipe.validation else "test",
+        "test_accuracy": round(done["test_accuracy"], 6),
+        "validation_accuracy": _rounded(done["validation_accuracy"]),
+        "bound": _rounded(done["bound"]),
+        "ceiling": _rounded(done["ceiling"]),
+        "seconds": round(done["seconds"], 2),
+        "step_ms": round(done["step_ms"], 2),
+        **{key: env[key] for key in ("bitlens", "commit", "torch", "cpu", "threads", "device")},
+        "recipe_digest": recipe.digest,
+        "run": str(path.relative_to(folder)),
+    }
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 6)

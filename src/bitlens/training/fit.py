@@ -1,0 +1,353 @@
+"""The loop: train one recipe into one run folder, resumably and bit for bit reproducibly."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from bitlens.errors import BitlensError
+from bitlens.models.convert import set_progress
+from bitlens.models.layers import BinaryLayer, binary_layers
+from bitlens.models.summary import summary
+from bitlens.objectives.gather import world
+from bitlens.tasks.classify import ClassifyTask, StepOutput, evaluate
+from bitlens.training.build import FindTeacher, build_task
+from bitlens.training.checkpoint import load_checkpoint, save_checkpoint
+from bitlens.training.diagnostics import (
+    CodeStatistics,
+    blame_non_finite,
+    constant_codes,
+    flip_rates,
+    weight_signs,
+)
+from bitlens.training.distributed import parallelize, process_group
+from bitlens.training.feed import Batch, Feed
+from bitlens.training.files import write_json
+from bitlens.training.recipe import SCHEMA, Recipe
+from bitlens.training.run import RunFolder, environment, read_json
+from bitlens.training.schedule import (
+    StagePlan,
+    learning_rate,
+    make_optimizer,
+    plan_stages,
+    set_binary_weights,
+)
+from bitlens.training.streams import Streams
+
+
+class Display(Protocol):
+    """What the loop tells about itself while it runs."""
+
+    def step(
+        self, epoch: int, step: int, loss: float, accuracy: float, bound: float | None
+    ) -> None:
+        """After a step: epoch and step in the epoch from 1, running means of this epoch."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """After an epoch: its metrics row."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def step(
+        self, epoch: int, step: int, loss: float, accuracy: float, bound: float | None
+    ) -> None:
+        """Ignore."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+
+def no_teacher(recipe: Recipe) -> Path:
+    """Take the recipe's `teacher` as the folder of a finished run."""
+    return Path(recipe.teacher)
+
+
+def fit(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    find_teacher: FindTeacher = no_teacher,
+    display: Display | None = None,
+) -> dict[str, Any]:
+    """Train `recipe` in `folder` and return its summary.
+
+    With `resume`, an interrupted run continues from its last finished epoch and ends with the very
+    bits an uninterrupted run would have had (same machine, same number of threads); a finished run
+    returns its summary at once. Under torchrun every process calls this and process 0 writes.
+
+    Raises:
+        BitlensError: bad recipe, data or folder, another recipe's run in `folder`, a damaged
+            checkpoint, or a loss that is not finite.
+    """
+    place = torch.device(device)
+    with process_group(place):
+        return _Run(recipe, RunFolder(folder), place, find_teacher, display or Silent()).go(resume)
+
+
+class _Averages:
+    """Running sums of one epoch, weighted by images."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.images = 0
+
+    def add(self, images: int, **values: float) -> None:
+        self.images += images
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * images
+
+    def mean(self, name: str) -> float | None:
+        return self.sums[name] / self.images if name in self.sums else None
+
+
+class _Run:
+    """One call of `fit`: what its parts share."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunFolder,
+        device: torch.device,
+        find_teacher: FindTeacher,
+        display: Display,
+    ) -> None:
+        self.recipe, self.run, self.device = recipe, run, device
+        self.find_teacher, self.display = find_teacher, display
+        self.rank, self.processes = world()
+
+    def go(self, resume: bool) -> dict[str, Any]:
+        recipe, run = self.recipe, self.run
+        started_before = resume and run.recipe_file.exists()
+        if started_before:
+            run.check_same(recipe)
+            if run.complete:
+                return read_json(run.summary_file)
+        self.feed = Feed(recipe, self.device)
+        self.task = build_task(
+            recipe, self.feed.data, len(self.feed.train), self.device, self.find_teacher
+        )
+        self.net = self.task.net
+        self.wrapped: nn.Module = parallelize(self.task, self.device)
+        self.streams = Streams(recipe.seed)
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.best = -1.0
+        done = self._restore() if started_before else 0
+        if self.rank == 0 and not started_before:
+            run.create(recipe)
+        if self.rank == 0 and done == 0:
+            write_json(run.env_file, environment(self.device, self.processes))
+        self._describe(done)
+        for stage in plan_stages(recipe):
+            if stage.last > done:
+                self._train_stage(stage, done)
+        return self._finish()
+
+    def _restore(self) -> int:
+        """Load the checkpoint, if the run got as far as writing one; the epochs it covers."""
+        if not self.run.state_file.exists():
+            if self.rank == 0:
+                self.run.rewind_metrics(0)
+            return 0
+        state = load_checkpoint(self.run.state_file)
+        if state.get("recipe") != self.recipe.digest:
+            raise BitlensError(
+                f"{self.run.state_file}: the checkpoint belongs to recipe {state.get('recipe')}, "
+                f"not {self.recipe.digest}; choose another folder"
+            )
+        threads = read_json(self.run.env_file)["threads"]
+        if threads != torch.get_num_threads():
+            self.display.note(
+                f"the run was started with {threads} threads and continues with "
+                f"{torch.get_num_threads()}: results may differ in the last bits (--threads {threads})"
+            )
+        try:
+            self.task.load_state_dict(state["task"])
+        except RuntimeError as error:
+            raise BitlensError(
+                f"{self.run.state_file}: the checkpoint does not fit the net: "
+                f"{str(error).splitlines()[-1].strip()}"
+            ) from error
+        self.streams.restore(state["streams"])
+        self.best = state["best"]
+        epoch = state["epoch"]
+        stage = next(s for s in plan_stages(self.recipe) if s.first <= epoch <= s.last)
+        self.optimizer = make_optimizer(self.recipe, self.task, stage.weight_decay)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.rank == 0:
+            self.run.rewind_metrics(epoch)
+        return epoch
+
+    def _describe(self, done: int) -> None:
+        example = next(iter(self.feed.evaluation(self.feed.held)))[0][:1]
+        self.table = summary(self.net, example)
+        if self.rank == 0:
+            write_json(self.run.layers_file, self.table.as_dicts())
+        if done:
+            self.display.note(f"resumed after epoch {done}")
+
+    def _train_stage(self, stage: StagePlan, done: int) -> None:
+        recipe = self.recipe
+        set_binary_weights(self.net, stage.binary_weights)
+        if done < stage.first or self.optimizer is None:
+            self.optimizer = make_optimizer(recipe, self.task, stage.weight_decay)
+        steps = stage.epochs * self.feed.steps
+        warmup = round(recipe.warmup * self.feed.steps)
+        for epoch in range(max(stage.first, done + 1), stage.last + 1):
+            begun = time.perf_counter()
+            before = weight_signs(self.net)
+            averages = _Averages()
+            self.net.train()
+            for number, batch in enumerate(self.feed.epoch(self.streams)):
+                step = (epoch - stage.first) * self.feed.steps + number
+                rate = learning_rate(recipe, step, steps, warmup)
+                set_progress(self.net, step / max(steps - 1, 1))
+                self._step(batch, rate, averages, epoch, number + 1)
+            seconds = time.perf_counter() - begun
+            self._end_epoch(stage, epoch, averages, before, seconds)
+
+    def _step(
+        self, batch: Batch, rate: float, averages: _Averages, epoch: int, number: int
+    ) -> None:
+        assert self.optimizer is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        output: StepOutput = self.wrapped(batch.images, batch.labels, batch.indices)
+        loss = output.loss.item()
+        if not math.isfinite(loss):
+            step = (epoch - 1) * self.feed.steps + number
+            raise blame_non_finite(
+                self.task, lambda: self.task(batch.images, batch.labels, batch.indices), epoch, step
+            )
+        output.loss.backward()
+        self.optimizer.step()
+        for layer in binary_layers(self.net).values():
+            layer.clamp_latent()
+        hits = (output.logits.argmax(1) == batch.labels).float().mean().item()
+        values = {"loss": loss, "accuracy": hits}
+        if output.term is not None:
+            values["objective"] = output.term.loss.item()
+            if output.term.bound is not None and output.term.ceiling is not None:
+                values |= {"bound": output.term.bound.item(), "ceiling": output.term.ceiling}
+                values |= {f"bound/{k}": v.item() for k, v in output.term.layers.items()}
+            self.bound_valid = output.term.valid
+        averages.add(len(batch.labels), **values)
+        self.display.step(
+            epoch, number, averages.mean("loss") or 0.0, averages.mean("accuracy") or 0.0,
+            averages.mean("bound"),
+        )
+
+    def _end_epoch(
+        self,
+        stage: StagePlan,
+        epoch: int,
+        averages: _Averages,
+        before: dict[str, torch.Tensor],
+        seconds: float,
+    ) -> None:
+        assert self.optimizer is not None
+        feed, recipe = self.feed, self.recipe
+        statistics = CodeStatistics(self.net)
+        with statistics.watching():
+            accuracy, loss = evaluate(
+                self.net, feed.evaluation(feed.held), len(feed.data.classes)
+            )
+        total, per_layer = flip_rates(before, weight_signs(self.net))
+        entropies = statistics.entropies()
+        if epoch == 1:
+            for name in constant_codes(statistics):
+                self.display.note(
+                    f"layer {name!r} receives one constant sign per channel: it carries no "
+                    "information; a ReLU in front of a sign does this"
+                )
+        bounds = {k.removeprefix("bound/"): v for k, v in averages.sums.items() if "/" in k}
+        row = {
+            "epoch": epoch,
+            "stage": stage.number,
+            "step": epoch * feed.steps,
+            "t": (epoch - stage.first + 1) / stage.epochs,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "train_loss": averages.mean("loss"),
+            "train_accuracy": averages.mean("accuracy"),
+            "eval_split": feed.eval_split,
+            "eval_loss": loss,
+            "eval_accuracy": accuracy,
+            "flip_rate": total,
+            "flip_rate_layers": per_layer,
+            "objective_loss": averages.mean("objective"),
+            "bound": averages.mean("bound"),
+            "ceiling": averages.mean("ceiling"),
+            "bound_valid": self.bound_valid if "bound" in averages.sums else None,
+            "bound_layers": {name: value / averages.images for name, value in bounds.items()},
+            "code_entropy": sum(entropies.values()) / len(entropies) if entropies else None,
+            "code_entropy_layers": entropies,
+            "seconds": seconds,
+            "images_per_second": averages.images * self.processes / seconds,
+        }
+        improved = recipe.validation > 0 and accuracy > self.best
+        self.best = max(self.best, accuracy)
+        if self.rank == 0:
+            self.run.append_metrics(row)
+            save_checkpoint(
+                self.run.state_file,
+                {
+                    "recipe": recipe.digest,
+                    "epoch": epoch,
+                    "best": self.best,
+                    "task": self.task.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "streams": self.streams.state(),
+                },
+            )
+            self.run.save_weights(self.run.last_file, self.net)
+            if improved:
+                self.run.save_weights(self.run.best_file, self.net)
+        self.display.epoch(row)
+
+    def _finish(self) -> dict[str, Any]:
+        feed, recipe = self.feed, self.recipe
+        set_progress(self.net, 1.0)
+        accuracy, loss = evaluate(self.net, feed.evaluation(feed.test), len(feed.data.classes))
+        rows = self.run.metrics()
+        last = rows[-1]
+        seconds = sum(row["seconds"] for row in rows)
+        record = {
+            "schema": SCHEMA,
+            "complete": True,
+            "name": recipe.name,
+            "seed": recipe.seed,
+            "digest": recipe.digest,
+            "train_images": len(feed.train),
+            "test_images": len(feed.test),
+            "data_note": feed.data.note,
+            "test_accuracy": accuracy,
+            "test_loss": loss,
+            "validation_accuracy": last["eval_accuracy"] if recipe.validation else None,
+            "epochs": recipe.epochs,
+            "seconds": seconds,
+            "step_ms": 1000 * seconds / (recipe.epochs * feed.steps),
+            "parameters": self.table.parameters,
+            "bytes_latent": self.table.bytes_latent,
+            "bytes_packed": self.table.bytes_packed,
+            "bound": last["bound"],
+            "ceiling": last["ceiling"],
+            "bound_valid": last["bound_valid"],
+        }
+        if self.rank == 0:
+            write_json(self.run.summary_file, record)
+        return record

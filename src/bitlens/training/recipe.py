@@ -1,0 +1,157 @@
+"""A recipe: everything that decides a run's numbers, as one frozen dataclass. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from bitlens.errors import BitlensError, unknown
+from bitlens.methods import METHODS
+from bitlens.models import FLOAT
+from bitlens.objectives import OBJECTIVES
+from bitlens.objectives.config import CMIMConfig
+
+SCHEMA = 1
+"""Version of recipe.json, summary.json and the checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        name: label of the variant in tables and folders.
+        seed: source of every random stream of the run.
+        data: data set: a name, parquet:PATH, folder:PATH or hub:NAME.
+        image_size: side in pixels to resize to; 0 keeps the data's own.
+        train_images: use only this many training images, class-balanced; 0 uses all.
+        validation: share of the training images held out for validation; 0 evaluates on test.
+        augment: training augmentation, see `bitlens list data`.
+        model: net, see `bitlens list models`; the shortcut kind is part of the name.
+        method: binarization method, or "float" for the float twin.
+        plan: "one-step", or "two-step" (real weights first, then 1-bit weights).
+        objective: loss beside the task's: none, cmim, logit-kd or distribution.
+        weight: of the objective.
+        hard_labels: weight of the task's own loss (ReActNet's distribution loss uses 0).
+        teacher: float teacher: a recipe name (trained first, same seed) or a run folder.
+        cmim: settings of the contrastive objective.
+        epochs: passes over the training images, all stages together.
+        batch_size: over all processes; a last incomplete batch is left out.
+        optimizer: adam (AdamW form) or sgd (Nesterov momentum).
+        lr: peak learning rate.
+        momentum: of sgd.
+        weight_decay: on weights of convolutions and linear layers only.
+        schedule: learning rate after warm-up: linear or cosine to zero, or constant.
+        warmup: epochs of linear warm-up.
+        label_smoothing: of the task's cross-entropy.
+    """
+
+    name: str = "run"
+    seed: int = 0
+    data: str = "fashion-mnist-mini"
+    image_size: int = 0
+    train_images: int = 0
+    validation: float = 0.0
+    augment: str = "flip-crop"
+    model: str = "resnet8-bireal-poolpad"
+    method: str = "bireal"
+    plan: Literal["one-step", "two-step"] = "one-step"
+    objective: str = "none"
+    weight: float = 0.0
+    hard_labels: float = 1.0
+    teacher: str = ""
+    cmim: CMIMConfig = field(default_factory=CMIMConfig)
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: float = 2e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.method != FLOAT and self.method not in METHODS:
+            raise unknown("method", self.method, [*METHODS, FLOAT])
+        if self.objective not in OBJECTIVES:
+            raise unknown("objective", self.objective, OBJECTIVES)
+        for name, low in (("epochs", 1), ("batch_size", 2), ("train_images", 0), ("image_size", 0)):
+            if getattr(self, name) < low:
+                raise BitlensError(f"recipe: {name}={getattr(self, name)}; it must be at least {low}")
+        for name in ("weight", "hard_labels", "weight_decay", "warmup"):
+            if not getattr(self, name) >= 0:
+                raise BitlensError(f"recipe: {name}={getattr(self, name)}; it must not be negative")
+        if not self.lr > 0:
+            raise BitlensError(f"recipe: lr={self.lr}; it must be positive")
+        if not 0 <= self.validation < 1:
+            raise BitlensError(f"recipe: validation={self.validation}; it must lie in [0, 1)")
+        if self.warmup >= self.epochs:
+            raise BitlensError(f"recipe: warmup={self.warmup} leaves nothing of {self.epochs} epochs")
+        if self.objective == "none" and self.weight:
+            raise BitlensError(
+                f"recipe: weight={self.weight} but objective='none'; name an objective or drop the weight"
+            )
+        if self.needs_teacher and not self.teacher:
+            raise BitlensError(
+                f"recipe: objective {self.objective!r} learns from a float teacher; set teacher= to a "
+                "recipe name or a run folder"
+            )
+        if self.objective == "cmim" and self.cmim.partner == "latent" and self.method == FLOAT:
+            raise BitlensError("recipe: a float net has no binary activations to contrast; use a method")
+        if self.plan == "two-step" and (self.method == FLOAT or self.epochs < 2):
+            raise BitlensError("recipe: plan='two-step' needs a binarization method and at least 2 epochs")
+        if self.hard_labels == 0 and (self.objective == "none" or self.weight == 0):
+            raise BitlensError("recipe: hard_labels=0 and no objective: there is nothing to learn from")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the objective looks at a float teacher."""
+        return self.objective in ("logit-kd", "distribution") or (
+            self.objective == "cmim" and self.cmim.partner == "teacher"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready fields with the schema version."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any], *, source: str = "recipe.json") -> Recipe:
+        """Inverse of `to_json`.
+
+        Raises:
+            BitlensError: another schema version, an unknown or missing field; names `source`.
+        """
+        record = dict(record)
+        version = record.pop("schema", None)
+        if version != SCHEMA:
+            raise BitlensError(f"{source}: schema {version!r}, this bitlens reads {SCHEMA}")
+        inner = record.pop("cmim", {})
+        for kind, given, known in (
+            ("recipe field", record, {f.name for f in fields(cls)}),
+            ("CMIM setting", inner, {f.name for f in fields(CMIMConfig)}),
+        ):
+            for name in given:
+                if name not in known:
+                    raise BitlensError(f"{source}: {unknown(kind, name, known)}")
+        return cls(**record, cmim=CMIMConfig(**inner))
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with anything but the name."""
+        content = {key: value for key, value in self.to_json().items() if key != "name"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def with_seed(self, seed: int) -> Recipe:
+        """The same recipe from another seed."""
+        return replace(self, seed=seed)
+
+
+def differences(a: Recipe, b: Recipe) -> list[str]:
+    """Fields in which two recipes differ, as "field: a -> b", the name left out."""
+    left, right = asdict(a), asdict(b)
+    inner = {f"cmim.{k}": (v, right["cmim"][k]) for k, v in left.pop("cmim").items()}
+    pairs = {key: (value, right[key]) for key, value in left.items() if key != "name"} | inner
+    return [f"{key}: {x!r} -> {y!r}" for key, (x, y) in pairs.items() if x != y]
