@@ -60,7 +60,9 @@ def tuning(plain: Recipe) -> list[Recipe]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("stage", choices=("tune", "test"))
     parser.add_argument("--data", choices=("fashion-mnist", "cifar10"), default="fashion-mnist")
     parser.add_argument("--out", type=Path, required=True)
@@ -69,7 +71,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     stem = "fashion" if options.data == "fashion-mnist" else "cifar10"
-    family = [RECIPES[f"{stem}-{n}"] for n in ("plain", "float", "paper", "cmim", "released", "crd", "logit-kd")]
+    family = [
+        RECIPES[f"{stem}-{n}"]
+        for n in ("plain", "float", "paper", "cmim", "released", "crd", "logit-kd")
+    ]
     family = [replace(recipe, epochs=options.epochs) for recipe in family]
     plain = family[0]
     if options.stage == "tune":

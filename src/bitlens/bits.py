@@ -51,7 +51,9 @@ def error_decay(grad: Tensor, x: Tensor, t: float, k: float) -> Tensor:
     return (x * t).tanh_().square_().neg_().add_(1.0).mul_(k * t).mul_(grad)
 
 
-def error_decay_slopes(progress: float, *, t_min: float = 1e-3, t_max: float = 10.0) -> tuple[float, float]:
+def error_decay_slopes(
+    progress: float, *, t_min: float = 1e-3, t_max: float = 10.0
+) -> tuple[float, float]:
     """The pair (t, k) of EDE at training progress in [0, 1]: t log-linear, k = max(1/t, 1)."""
     t = 10 ** (math.log10(t_min) + (math.log10(t_max) - math.log10(t_min)) * progress)
     return t, max(1.0 / t, 1.0)
@@ -120,7 +122,9 @@ def unpack(words: Tensor, length: int) -> Tensor:
         ValueError: when `length` does not fit into the words.
     """
     if not 0 <= length <= words.shape[-1] * WORD:
-        raise ValueError(f"unpack: length={length} does not fit in {words.shape[-1]} words of 32 bits")
+        raise ValueError(
+            f"unpack: length={length} does not fit in {words.shape[-1]} words of 32 bits"
+        )
     octets = np.ascontiguousarray(words.cpu().numpy().astype("<u4", copy=False)).view(np.uint8)
     bits = np.unpackbits(octets, axis=-1, bitorder="little")[..., :length]
     return torch.from_numpy(bits.astype(np.float32) * 2 - 1)
@@ -133,4 +137,4 @@ def xnor_dot(a: Tensor, b: Tensor, length: int) -> Tensor:
     length - 2 popcount(a xor b), int64: zero tail bits agree in both and cancel.
     """
     differing = np.bitwise_count(np.bitwise_xor(a.cpu().numpy(), b.cpu().numpy()))
-    return torch.from_numpy(length - 2 * differing.astype(np.int64).sum(axis=-1))
+    return torch.as_tensor(length - 2 * differing.sum(axis=-1, dtype=np.int64))

@@ -9,7 +9,11 @@ from bitlens.objectives.config import PRESETS
 from bitlens.training.recipe import Recipe
 
 _DEMO = Recipe(
-    name="demo-plain", data="fashion-mnist-mini", model="resnet8-bireal-poolpad", method="bireal", epochs=6
+    name="demo-plain",
+    data="fashion-mnist-mini",
+    model="resnet8-bireal-poolpad",
+    method="bireal",
+    epochs=6,
 )
 _FASHION = replace(_DEMO, name="fashion-plain", data="fashion-mnist", epochs=3)
 _CIFAR10 = replace(_FASHION, name="cifar10-plain", data="cifar10")
@@ -31,7 +35,9 @@ def _family(plain: Recipe) -> list[Recipe]:
     stem = plain.name.removesuffix("-plain")
     twin = f"{stem}-float"
 
-    def variant(name: str, objective: str, weight: float, preset: str = "paper", teacher: str = "") -> Recipe:
+    def variant(
+        name: str, objective: str, weight: float, preset: str = "paper", teacher: str = ""
+    ) -> Recipe:
         return replace(
             plain,
             name=f"{stem}-{name}",
@@ -59,7 +65,13 @@ RECIPES: dict[str, Recipe] = {
         *_family(_FASHION),
         *_family(_CIFAR10),
         _RESNET20,
-        replace(_RESNET20, name="resnet20-cifar10-cmim", objective="cmim", weight=0.02, cmim=PRESETS["tuned"]),
+        replace(
+            _RESNET20,
+            name="resnet20-cifar10-cmim",
+            objective="cmim",
+            weight=0.02,
+            cmim=PRESETS["tuned"],
+        ),
     ]
 }
 

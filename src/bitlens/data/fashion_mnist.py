@@ -64,7 +64,7 @@ def load_full(*, image_size: int | None = None, memory_limit: int) -> ImageData:
     except hub.Unreachable as why:
         raise BitlensError(
             f"{not_found('fashion-mnist', _NAMES, hub=HUB, why=why)}; on Debian and Ubuntu: "
-            "apt install dataset-fashion-mnist, then BITLENS_DATA=/usr/share/datasets"
+            "apt install dataset-fashion-mnist, then point BITLENS_DATA at the folder above its files"
         ) from why
 
 

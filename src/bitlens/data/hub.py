@@ -42,7 +42,8 @@ def load(
     repository, _, config = target.partition(":")
     splits = _load_splits(repository, config or None)
     if "train" not in splits:
-        raise BitlensError(f"hub:{target} has no train split, only {', '.join(splits) or 'none'}")
+        held = ", ".join(map(str, splits)) or "none"
+        raise BitlensError(f"hub:{target} has no train split, only {held}")
     train = _rows(splits, "train", target)
     notes: list[str] = []
     test = _pick_test(splits, target, notes)

@@ -100,7 +100,9 @@ def _open_on_disk(files: list[Path]) -> datasets.Dataset:
     names = [glob.escape(str(file)) for file in files]
     try:
         return with_arrow_cache(
-            lambda folder: datasets.Dataset.from_parquet(names, cache_dir=folder)
+            lambda folder: datasets.load_dataset(
+                "parquet", data_files=names, split="train", cache_dir=folder
+            )
         )
     except (datasets.exceptions.DatasetGenerationError, pa.ArrowException) as why:
         raise BitlensError(f"{files[0].parent} cannot be read: {why.__cause__ or why}") from why

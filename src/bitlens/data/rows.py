@@ -49,8 +49,10 @@ class Rows:
         """The rows at `indices`, in that order."""
         if len(indices) == 0:
             raise BitlensError(f"a selection of no rows from {self.where(0)}")
+        chosen = self.encoded.select(indices)
+        assert isinstance(chosen, datasets.Dataset)
         return Rows(
-            encoded=self.encoded.select(indices),
+            encoded=chosen,
             labels=self.labels[indices],
             classes=self.classes,
             where=lambda row: self.where(int(indices[row])),
@@ -99,6 +101,7 @@ def read_rows(
         raise BitlensError(
             f"{source}: column {image!r} holds {dataset.features[image]}, not images"
         ) from why
+    assert isinstance(encoded, datasets.Dataset)
     return Rows(encoded=encoded, labels=labels, classes=classes, where=where, files=files)
 
 
@@ -149,6 +152,7 @@ def _integers(
     dataset: datasets.Dataset, column: str, *, where: Callable[[int], str], source: str
 ) -> np.ndarray:
     table = dataset.select_columns([column]).with_format("arrow")[:]
+    assert isinstance(table, pa.Table)
     values = table.column(column)
     if not pa.types.is_integer(values.type):
         raise BitlensError(

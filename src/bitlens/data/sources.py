@@ -12,7 +12,8 @@ VARIABLE = "BITLENS_DATA"
 
 def data_folders() -> list[Path]:
     """The folders of `$BITLENS_DATA`, in its order; several are joined as in `$PATH`."""
-    return [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    parts = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return [Path(part).expanduser() for part in parts if part]
 
 
 def find_folder(names: tuple[str, ...], pattern: str) -> Path | None:

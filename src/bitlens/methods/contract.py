@@ -25,6 +25,7 @@ class Progress:
     """
 
     BUFFER = "bitlens_progress"
+    HOLDER = "_bitlens_progress"
 
     def __init__(self) -> None:
         self.value = 1.0
@@ -33,7 +34,7 @@ class Progress:
         """Save this progress in `net`'s state under `BUFFER`."""
         device = next(net.parameters()).device
         net.register_buffer(self.BUFFER, torch.ones((), device=device))
-        net._bitlens_progress = self
+        net.__dict__[self.HOLDER] = self
         net.register_load_state_dict_post_hook(_restore_progress)
 
     def set(self, net: nn.Module, t: float) -> None:
@@ -45,7 +46,7 @@ class Progress:
 
 
 def _restore_progress(net: nn.Module, incompatible_keys: Any) -> None:
-    net._bitlens_progress.value = float(net.get_buffer(Progress.BUFFER))
+    net.__dict__[Progress.HOLDER].value = float(net.get_buffer(Progress.BUFFER))
 
 
 class Sign(nn.Module):

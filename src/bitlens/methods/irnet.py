@@ -55,7 +55,9 @@ class LibraWeight(WeightBinarizer):
 
     def _scale(self, standardized: Tensor) -> Tensor:
         magnitude = standardized.detach().abs().flatten(1).mean(1)
-        return torch.where(magnitude > 0, magnitude.log2().round().exp2(), torch.ones_like(magnitude))
+        return torch.where(
+            magnitude > 0, magnitude.log2().round().exp2(), torch.ones_like(magnitude)
+        )
 
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Signs of the standardised weight and the power-of-two scale."""

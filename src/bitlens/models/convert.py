@@ -13,6 +13,7 @@ from bitlens.methods import get
 from bitlens.methods.contract import Method, Progress
 from bitlens.models.layers import BinaryConv2d, BinaryLinear
 
+
 def matches(name: str, pattern: str) -> bool:
     """Whether the module `name` is `pattern`, lies inside it, or fits it as a glob."""
     return name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)
@@ -72,7 +73,7 @@ def set_progress(net: nn.Module, t: float) -> None:
     A float net has no schedule and is left alone.
     """
     for module in net.modules():
-        progress = getattr(module, "_bitlens_progress", None)
+        progress = module.__dict__.get(Progress.HOLDER)
         if progress is not None:
             progress.set(module, t)
 
@@ -107,14 +108,20 @@ def _kept(
     if keep_float is None:
         return {*list(layers)[:1], *list(layers)[-1:]} if len(layers) > 2 else set()
     if isinstance(keep_float, str):
-        raise BitlensError(f"binarize: keep_float={keep_float!r} is a string; write ({keep_float!r},)")
+        raise BitlensError(
+            f"binarize: keep_float={keep_float!r} is a string; write ({keep_float!r},)"
+        )
     names = [name for name, _ in module.named_modules() if name]
     kept: set[str] = set()
     for pattern in keep_float:
         if not any(matches(name, pattern) for name in names):
             close = near(pattern, names)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"layers: {', '.join(layers)}"
-            raise BitlensError(f"binarize: keep_float pattern {pattern!r} matches no module; {hint}")
+            hint = (
+                f"did you mean {' or '.join(close)}?" if close else f"layers: {', '.join(layers)}"
+            )
+            raise BitlensError(
+                f"binarize: keep_float pattern {pattern!r} matches no module; {hint}"
+            )
         kept.update(name for name in layers if matches(name, pattern))
     return kept
 

@@ -7,7 +7,7 @@ scales the output, so every accumulator is an exact integer and a packed net can
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +29,8 @@ class BinaryLayer(nn.Module):
     ) -> None:
         super().__init__()
         channels = source.in_channels if isinstance(source, nn.Conv2d) else source.in_features
-        self.weight = source.weight
-        self.bias = source.bias
+        self.weight = cast(nn.Parameter, source.weight)
+        self.bias = cast(nn.Parameter | None, source.bias)
         self.method_name = method_name
         self.clamp = method.clamp
         self.activation = method.activation(channels, progress)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.models.convert import float_reason
-from bitlens.models.layers import BinaryConv2d, BinaryLinear
+from bitlens.models.layers import BinaryLayer, BinaryLinear
 
 WORD_BYTES = 4
 
@@ -72,13 +72,29 @@ class Summary:
             macs = "-" if row.macs is None else f"{row.macs:,}"
             bits = "1" if row.bits == 1 else "float"
             lines.append(
-                (row.name, row.kind, bits, row.why, macs, f"{row.bytes_latent:,}", f"{row.bytes_packed:,}")
+                (
+                    row.name,
+                    row.kind,
+                    bits,
+                    row.why,
+                    macs,
+                    f"{row.bytes_latent:,}",
+                    f"{row.bytes_packed:,}",
+                )
             )
         other = f"{4 * self.other_parameters:,}"
         lines.append(("(norms, thresholds)", "", "float", "per channel", "", other, other))
         ratio = self.bytes_latent / self.bytes_packed
         lines.append(
-            ("total", "", "", f"{ratio:.1f}x smaller", "", f"{self.bytes_latent:,}", f"{self.bytes_packed:,}")
+            (
+                "total",
+                "",
+                "",
+                f"{ratio:.1f}x smaller",
+                "",
+                f"{self.bytes_latent:,}",
+                f"{self.bytes_packed:,}",
+            )
         )
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         left = 4
@@ -115,23 +131,24 @@ def summary(net: nn.Module, example: Tensor | None = None) -> Summary:
 
 
 def _row(net: nn.Module, name: str, layer: nn.Module, macs: int | None) -> LayerRow | None:
-    binary = isinstance(layer, BinaryConv2d | BinaryLinear)
-    reason = None if binary else float_reason(net, name, layer)
-    plain = isinstance(layer, nn.Conv2d | nn.Linear)
-    if not binary and not plain and (reason is None or not isinstance(getattr(layer, "weight", None), Tensor)):
+    weight = getattr(layer, "weight", None)
+    reason = None if isinstance(layer, BinaryLayer) else float_reason(net, name, layer)
+    listed = reason or isinstance(layer, BinaryLayer | nn.Conv2d | nn.Linear)
+    if not listed or not isinstance(weight, Tensor):
         return None
-    weight: Tensor = layer.weight
-    bias = 0 if getattr(layer, "bias", None) is None else layer.bias.numel()
-    why = f"binary ({layer.method_name})" if binary else reason or "kept float"
+    bias = getattr(layer, "bias", None)
+    bias_bytes = 4 * bias.numel() if isinstance(bias, Tensor) else 0
+    latent = 4 * weight.numel() + bias_bytes
+    binary = isinstance(layer, BinaryLayer)
     return LayerRow(
         name=name or "(net)",
         kind=_kind(layer),
         shape=tuple(weight.shape),
         bits=1 if binary else 32,
-        why=why,
+        why=f"binary ({layer.method_name})" if binary else reason or "kept float",
         macs=macs,
-        bytes_latent=4 * (weight.numel() + bias),
-        bytes_packed=_packed_bytes(weight) + 4 * bias if binary else 4 * (weight.numel() + bias),
+        bytes_latent=latent,
+        bytes_packed=_packed_bytes(weight) + bias_bytes if binary else latent,
     )
 
 
@@ -152,16 +169,16 @@ def _count_macs(net: nn.Module, example: Tensor) -> dict[str, int]:
     counts: dict[str, int] = {}
     handles = []
 
-    def watch(name: str, layer: nn.Module) -> None:
+    def watch(name: str, layer: nn.Module, weight: Tensor) -> None:
         def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            positions = output[0].numel() // layer.weight.shape[0]
-            counts[name] = counts.get(name, 0) + positions * layer.weight.numel()
+            positions = output[0].numel() // weight.shape[0]
+            counts[name] = counts.get(name, 0) + positions * weight.numel()
 
         handles.append(layer.register_forward_hook(count))
 
     for name, layer in net.named_modules():
-        if isinstance(layer, BinaryConv2d | BinaryLinear | nn.Conv2d | nn.Linear):
-            watch(name, layer)
+        if isinstance(layer, BinaryLayer | nn.Conv2d | nn.Linear):
+            watch(name, layer, layer.weight)
     was_training = net.training
     net.eval()
     try:

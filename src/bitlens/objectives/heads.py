@@ -47,7 +47,9 @@ def pool_features(x: Tensor, grid: int) -> Tensor:
     if grid == 1:
         return _GlobalAverage.apply(x)  # pyrefly: ignore[bad-return]
     if min(x.shape[2:]) < grid:
-        raise BitlensError(f"cmim: pool={grid} on a {x.shape[2]}x{x.shape[3]} map; use a smaller grid")
+        raise BitlensError(
+            f"cmim: pool={grid} on a {x.shape[2]}x{x.shape[3]} map; use a smaller grid"
+        )
     return F.adaptive_avg_pool2d(x, grid).flatten(1)
 
 

@@ -132,7 +132,12 @@ class BankNegatives(nn.Module):
         self, images: int, width: int, draws: int, momentum: float, exclude: str, seed: int
     ) -> None:
         super().__init__()
-        self.draws, self.momentum, self.exclude, self.seed = min(draws, images), momentum, exclude, seed
+        self.draws, self.momentum, self.exclude, self.seed = (
+            min(draws, images),
+            momentum,
+            exclude,
+            seed,
+        )
         bound = (width / 3) ** -0.5
         start = torch.rand(images, width, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("bank", start * 2 * bound - bound)
@@ -146,7 +151,9 @@ class BankNegatives(nn.Module):
 
     def _rows(self, indices: Tensor | None) -> Tensor:
         if indices is None:
-            raise BitlensError("cmim: a bank needs the images' data-set indices; call cmim(indices=...)")
+            raise BitlensError(
+                "cmim: a bank needs the images' data-set indices; call cmim(indices=...)"
+            )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < len(self.bank):
             raise BitlensError(
                 f"cmim: an index in {int(indices.min())}..{int(indices.max())} lies outside the bank of "
@@ -168,7 +175,9 @@ class BankNegatives(nn.Module):
     def update(self, keys: Tensor, batch: Batch) -> None:
         """Move the rows of this step's images of all ranks towards their keys, and renormalise."""
         if batch.all_indices is None:
-            raise BitlensError("cmim: a bank needs the images' data-set indices; call cmim(indices=...)")
+            raise BitlensError(
+                "cmim: a bank needs the images' data-set indices; call cmim(indices=...)"
+            )
         rows, fresh = batch.all_indices, gather(keys.detach())
         mixed = self.momentum * self.bank[rows] + (1 - self.momentum) * fresh
         self.bank[rows] = F.normalize(mixed, dim=1)

@@ -20,7 +20,9 @@ class SignTaps:
     def __init__(self, net: nn.Module, layers: str) -> None:
         found = _unshared(binary_layers(net))
         if not found:
-            raise BitlensError("cmim: the net has no binary layer; call bitlens.binarize(net) first")
+            raise BitlensError(
+                "cmim: the net has no binary layer; call bitlens.binarize(net) first"
+            )
         self.names = _choose(list(found), layers)
         self._layers = [found[name] for name in self.names]
         self._pairs: dict[str, tuple[Tensor, Tensor]] = {}
@@ -93,7 +95,9 @@ def last_linear(net: nn.Module) -> nn.Linear | BinaryLinear:
     """
     found = [m for m in net.modules() if isinstance(m, nn.Linear | BinaryLinear)]
     if not found:
-        raise BitlensError("objective: the net has no linear layer whose input could be the feature")
+        raise BitlensError(
+            "objective: the net has no linear layer whose input could be the feature"
+        )
     return found[-1]
 
 
@@ -116,7 +120,11 @@ def _choose(names: Sequence[str], wanted: str) -> list[str]:
     for pattern in patterns:
         if not any(matches(name, pattern) for name in names):
             close = near(pattern, names)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"binary layers: {', '.join(names)}"
+            hint = (
+                f"did you mean {' or '.join(close)}?"
+                if close
+                else f"binary layers: {', '.join(names)}"
+            )
             raise BitlensError(f"cmim: layers={pattern!r} matches no binary layer; {hint}")
     chosen = [name for name in names if any(matches(name, pattern) for pattern in patterns)]
     if not chosen:

@@ -36,7 +36,8 @@ def build_net(recipe: Recipe, data: ImageData, device: torch.device) -> nn.Modul
     )
     if world()[1] > 1:
         synchronize_batch_norm(net)
-    return net.to(device=device, memory_format=torch.channels_last)
+    net.to(device)
+    return net.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 
 
 def load_run_net(folder: Path, data: ImageData, device: torch.device) -> nn.Module:

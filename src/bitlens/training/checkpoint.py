@@ -48,7 +48,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise BitlensError(f"{path}: the checkpoint holds something other than plain tensors") from error
+        raise BitlensError(
+            f"{path}: the checkpoint holds something other than plain tensors"
+        ) from error
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         version = state.get("schema") if isinstance(state, dict) else None
         raise BitlensError(f"{path}: checkpoint schema {version!r}, this bitlens reads {SCHEMA}")

@@ -79,25 +79,25 @@ def compare(
     """
     names = [recipe.name for recipe in recipes]
     if not names or len(set(names)) < len(names) or len(set(seeds)) < len(seeds) or not seeds:
-        raise BitlensError(f"compare: variants {names} and seeds {list(seeds)} must be non-empty and distinct")
+        raise BitlensError(
+            f"compare: variants {names} and seeds {list(seeds)} must be non-empty and distinct"
+        )
     if baseline not in names:
-        raise BitlensError(f"compare: baseline {baseline!r} is not among the variants {', '.join(names)}")
+        raise BitlensError(
+            f"compare: baseline {baseline!r} is not among the variants {', '.join(names)}"
+        )
     if jobs < 1:
         raise BitlensError(f"compare: jobs={jobs}; at least one process must do the work")
     waves = _waves(recipes, seeds, folder, resolve)
     total, number = sum(len(wave) for wave in waves), 0
     with _executor(jobs) as pool:
         for wave in waves:
-            started = []
+            calls = []
             for recipe, path, teacher in wave:
                 number += 1
-                arguments = (recipe, path, teacher, device, make_display, number, total)
-                started.append(pool.submit(_train, *arguments) if pool else _train(*arguments))
-                if pool is None:
-                    write_tables(folder, names, baseline)
-            for done in as_completed(started) if pool else ():
-                done.result()
-                write_tables(folder, names, baseline)
+                calls.append((recipe, path, teacher, device, make_display, number, total))
+            for _ in _finished(pool, calls):
+                write_tables(folder, names, seeds, baseline)
     return folder / "comparison.csv"
 
 
@@ -148,6 +148,16 @@ def _train(
     )
 
 
+def _finished(pool: ProcessPoolExecutor | None, calls: Sequence[tuple[Any, ...]]) -> Iterator[None]:
+    """Train all of `calls`, here or in the pool; yields after each one that is done."""
+    if pool is None:
+        for call in calls:
+            yield _train(*call)
+    else:
+        for done in as_completed([pool.submit(_train, *call) for call in calls]):
+            yield done.result()
+
+
 @contextmanager
 def _executor(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
     if jobs == 1:
@@ -166,14 +176,20 @@ def _executor(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
 def _shared(recipe: Recipe) -> dict[str, Any]:
     """A teacher sees the student's images: no more, no fewer, and not the held-out ones."""
     return {
-        field: getattr(recipe, field) for field in ("data", "image_size", "train_images", "validation")
+        field: getattr(recipe, field)
+        for field in ("data", "image_size", "train_images", "validation")
     }
 
 
-def write_tables(folder: Path, names: Sequence[str], baseline: str) -> None:
-    """Write comparison.csv (finished runs) and comparison.json (all runs) from what is in `folder`."""
-    runs = {name: _runs(folder, name) for name in names}
-    rows = [_row(folder, name, path) for name in names for path in runs[name] if RunFolder(path).complete]
+def write_tables(folder: Path, names: Sequence[str], seeds: Sequence[int], baseline: str) -> None:
+    """Write comparison.csv (finished runs) and comparison.json (all runs, planned ones too)."""
+    runs = {name: _runs(folder, name, seeds) for name in names}
+    rows = [
+        _row(folder, name, path)
+        for name in names
+        for path in runs[name]
+        if RunFolder(path).complete
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -186,9 +202,10 @@ def write_tables(folder: Path, names: Sequence[str], baseline: str) -> None:
     )
 
 
-def _runs(folder: Path, name: str) -> list[Path]:
+def _runs(folder: Path, name: str, planned: Sequence[int]) -> list[Path]:
     found = (folder / name).glob("seed*/recipe.json")
-    return sorted((file.parent for file in found), key=lambda p: int(p.name.removeprefix("seed")))
+    seeds = {int(file.parent.name.removeprefix("seed")) for file in found} | set(planned)
+    return [run_folder(folder, name, seed) for seed in sorted(seeds)]
 
 
 def _row(folder: Path, name: str, path: Path) -> dict[str, Any]:

@@ -20,7 +20,9 @@ def weight_signs(net: nn.Module) -> dict[str, Tensor]:
     return {name: layer.signs() > 0 for name, layer in binary_layers(net).items()}
 
 
-def flip_rates(before: dict[str, Tensor], after: dict[str, Tensor]) -> tuple[float | None, dict[str, float]]:
+def flip_rates(
+    before: dict[str, Tensor], after: dict[str, Tensor]
+) -> tuple[float | None, dict[str, float]]:
     """Share of weight signs that differ: over all binary weights, and per layer.
 
     The first is None for a net without binary layers.
@@ -69,7 +71,9 @@ class CodeStatistics:
 
     def entropies(self) -> dict[str, float]:
         """Mean over channels of the entropy of one activation sign, bits in [0, 1], per layer."""
-        return {name: float(sign_entropy(rate).mean()) for name, rate in self.positive_rates().items()}
+        return {
+            name: float(sign_entropy(rate).mean()) for name, rate in self.positive_rates().items()
+        }
 
 
 def sign_entropy(positive_rate: Tensor) -> Tensor:
@@ -122,4 +126,6 @@ def blame_non_finite(task: nn.Module, run: Any, epoch: int, step: int) -> Bitlen
         return BitlensError(
             f"{where}: the first layer with a non-finite output is {first[0]!r}; lower lr, or check the input"
         )
-    return BitlensError(f"{where}: every layer's output is finite, so the loss itself overflowed; lower weight")
+    return BitlensError(
+        f"{where}: every layer's output is finite, so the loss itself overflowed; lower weight"
+    )

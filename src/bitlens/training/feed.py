@@ -100,7 +100,9 @@ def _subset(images: Images, wanted: int) -> Images:
     if wanted == 0:
         return images
     if wanted >= len(images):
-        raise BitlensError(f"recipe: train_images={wanted} but there are only {len(images)}; use 0 for all")
+        raise BitlensError(
+            f"recipe: train_images={wanted} but there are only {len(images)}; use 0 for all"
+        )
     source = torch.Generator().manual_seed(seed_for(0, "subset"))
     _, taken = hold_out(images.labels, wanted / len(images), source)
     return images.subset(taken)

@@ -12,10 +12,10 @@ from torch import nn
 
 from bitlens.errors import BitlensError
 from bitlens.models.convert import set_progress
-from bitlens.models.layers import BinaryLayer, binary_layers
+from bitlens.models.layers import binary_layers
 from bitlens.models.summary import summary
 from bitlens.objectives.gather import world
-from bitlens.tasks.classify import ClassifyTask, StepOutput, evaluate
+from bitlens.tasks.classify import StepOutput, evaluate
 from bitlens.training.build import FindTeacher, build_task
 from bitlens.training.checkpoint import load_checkpoint, save_checkpoint
 from bitlens.training.diagnostics import (
@@ -43,6 +43,12 @@ from bitlens.training.streams import Streams
 class Display(Protocol):
     """What the loop tells about itself while it runs."""
 
+    def begin(self, epochs: int, steps: int) -> None:
+        """Before training: epochs of the run and steps of each."""
+
+    def end(self) -> None:
+        """After training, however it ended."""
+
     def step(
         self, epoch: int, step: int, loss: float, accuracy: float, bound: float | None
     ) -> None:
@@ -57,6 +63,12 @@ class Display(Protocol):
 
 class Silent:
     """A display that shows nothing."""
+
+    def begin(self, epochs: int, steps: int) -> None:
+        """Ignore."""
+
+    def end(self) -> None:
+        """Ignore."""
 
     def step(
         self, epoch: int, step: int, loss: float, accuracy: float, bound: float | None
@@ -127,8 +139,10 @@ class _Run:
         display: Display,
     ) -> None:
         self.recipe, self.run, self.device = recipe, run, device
-        self.find_teacher, self.display = find_teacher, display
+        self.find_teacher = find_teacher
         self.rank, self.processes = world()
+        self.display: Display = display if self.rank == 0 else Silent()
+        self.bound_valid: bool | None = None
 
     def go(self, resume: bool) -> dict[str, Any]:
         recipe, run = self.recipe, self.run
@@ -151,10 +165,16 @@ class _Run:
             run.create(recipe)
         if self.rank == 0 and done == 0:
             write_json(run.env_file, environment(self.device, self.processes))
-        self._describe(done)
-        for stage in plan_stages(recipe):
-            if stage.last > done:
-                self._train_stage(stage, done)
+        self._describe()
+        if done:
+            self.display.note(f"resumed after epoch {done}")
+        self.display.begin(recipe.epochs, self.feed.steps)
+        try:
+            for stage in plan_stages(recipe):
+                if stage.last > done:
+                    self._train_stage(stage, done)
+        finally:
+            self.display.end()
         return self._finish()
 
     def _restore(self) -> int:
@@ -192,13 +212,11 @@ class _Run:
             self.run.rewind_metrics(epoch)
         return epoch
 
-    def _describe(self, done: int) -> None:
+    def _describe(self) -> None:
         example = next(iter(self.feed.evaluation(self.feed.held)))[0][:1]
         self.table = summary(self.net, example)
         if self.rank == 0:
             write_json(self.run.layers_file, self.table.as_dicts())
-        if done:
-            self.display.note(f"resumed after epoch {done}")
 
     def _train_stage(self, stage: StagePlan, done: int) -> None:
         recipe = self.recipe
@@ -248,7 +266,10 @@ class _Run:
             self.bound_valid = output.term.valid
         averages.add(len(batch.labels), **values)
         self.display.step(
-            epoch, number, averages.mean("loss") or 0.0, averages.mean("accuracy") or 0.0,
+            epoch,
+            number,
+            averages.mean("loss") or 0.0,
+            averages.mean("accuracy") or 0.0,
             averages.mean("bound"),
         )
 
@@ -264,9 +285,7 @@ class _Run:
         feed, recipe = self.feed, self.recipe
         statistics = CodeStatistics(self.net)
         with statistics.watching():
-            accuracy, loss = evaluate(
-                self.net, feed.evaluation(feed.held), len(feed.data.classes)
-            )
+            accuracy, loss = evaluate(self.net, feed.evaluation(feed.held), len(feed.data.classes))
         total, per_layer = flip_rates(before, weight_signs(self.net))
         entropies = statistics.entropies()
         if epoch == 1:

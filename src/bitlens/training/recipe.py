@@ -80,7 +80,9 @@ class Recipe:
             raise unknown("objective", self.objective, OBJECTIVES)
         for name, low in (("epochs", 1), ("batch_size", 2), ("train_images", 0), ("image_size", 0)):
             if getattr(self, name) < low:
-                raise BitlensError(f"recipe: {name}={getattr(self, name)}; it must be at least {low}")
+                raise BitlensError(
+                    f"recipe: {name}={getattr(self, name)}; it must be at least {low}"
+                )
         for name in ("weight", "hard_labels", "weight_decay", "warmup"):
             if not getattr(self, name) >= 0:
                 raise BitlensError(f"recipe: {name}={getattr(self, name)}; it must not be negative")
@@ -89,7 +91,9 @@ class Recipe:
         if not 0 <= self.validation < 1:
             raise BitlensError(f"recipe: validation={self.validation}; it must lie in [0, 1)")
         if self.warmup >= self.epochs:
-            raise BitlensError(f"recipe: warmup={self.warmup} leaves nothing of {self.epochs} epochs")
+            raise BitlensError(
+                f"recipe: warmup={self.warmup} leaves nothing of {self.epochs} epochs"
+            )
         if self.objective == "none" and self.weight:
             raise BitlensError(
                 f"recipe: weight={self.weight} but objective='none'; name an objective or drop the weight"
@@ -100,11 +104,17 @@ class Recipe:
                 "recipe name or a run folder"
             )
         if self.objective == "cmim" and self.cmim.partner == "latent" and self.method == FLOAT:
-            raise BitlensError("recipe: a float net has no binary activations to contrast; use a method")
+            raise BitlensError(
+                "recipe: a float net has no binary activations to contrast; use a method"
+            )
         if self.plan == "two-step" and (self.method == FLOAT or self.epochs < 2):
-            raise BitlensError("recipe: plan='two-step' needs a binarization method and at least 2 epochs")
+            raise BitlensError(
+                "recipe: plan='two-step' needs a binarization method and at least 2 epochs"
+            )
         if self.hard_labels == 0 and (self.objective == "none" or self.weight == 0):
-            raise BitlensError("recipe: hard_labels=0 and no objective: there is nothing to learn from")
+            raise BitlensError(
+                "recipe: hard_labels=0 and no objective: there is nothing to learn from"
+            )
 
     @property
     def needs_teacher(self) -> bool:

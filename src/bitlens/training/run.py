@@ -57,7 +57,9 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BitlensError(f"cannot make the run folder {self.path}: {error.strerror}") from error
+            raise BitlensError(
+                f"cannot make the run folder {self.path}: {error.strerror}"
+            ) from error
         write_json(self.recipe_file, recipe.to_json())
 
     def recipe(self) -> Recipe:
@@ -170,7 +172,12 @@ def _commit() -> str:
     command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=9"]
     try:
         found = subprocess.run(
-            command, capture_output=True, text=True, timeout=5, check=True, env={**os.environ, "LC_ALL": "C"}
+            command,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+            env={**os.environ, "LC_ALL": "C"},
         )
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -36,7 +36,10 @@ def plan_stages(recipe: Recipe) -> list[StagePlan]:
     for number, stage in enumerate(stages, start=1):
         remaining = len(stages) - number
         if remaining:
-            last = min(max(first, first - 1 + round(recipe.epochs * stage.share)), recipe.epochs - remaining)
+            last = min(
+                max(first, first - 1 + round(recipe.epochs * stage.share)),
+                recipe.epochs - remaining,
+            )
         else:
             last = recipe.epochs
         decay = recipe.weight_decay if stage.weight_decay is None else stage.weight_decay
@@ -81,4 +84,6 @@ def make_optimizer(recipe: Recipe, task: nn.Module, weight_decay: float) -> torc
     ]
     if recipe.optimizer == "adam":
         return torch.optim.AdamW(groups, lr=recipe.lr)
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+    return torch.optim.SGD(
+        groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+    )

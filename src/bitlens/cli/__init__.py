@@ -1,0 +1,75 @@
+"""The command line: `bitlens COMMAND ...`. Torch is imported by the commands that need it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from bitlens.errors import BitlensError, unknown
+
+COMMANDS: dict[str, str] = {
+    "train": "train one recipe into a run folder; --resume continues it",
+    "compare": "train several recipes from the same seeds and compare them",
+    "report": "write one HTML page from run or comparison folders",
+    "list": "list recipes, methods, models, data, objectives or presets",
+    "info": "show the layers of a run or a model: 1-bit or float, and why",
+    "doctor": "check this installation and machine",
+}
+
+EXAMPLES = """\
+examples:
+  bitlens train demo-cmim --out runs/first
+  bitlens train demo-cmim --method reactnet --weight 0.05 --cmim.temperature 0.1 --out runs/mine
+  bitlens compare demo-plain demo-cmim demo-float --seeds 5 --out runs/demo
+  bitlens report runs/demo --out runs/demo/report.html
+  bitlens list recipes"""
+
+
+def usage() -> str:
+    """The text of `bitlens --help`."""
+    lines = [f"  {name:<9}{about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        [
+            "bitlens trains, explains and ships binary neural networks.",
+            "",
+            "usage: bitlens COMMAND [options]      (bitlens COMMAND --help tells the options)",
+            "",
+            *lines,
+            "",
+            EXAMPLES,
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 2 bad input, 130 stopped by the user."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if given[0] in ("-V", "--version"):
+        print(import_module("bitlens").__version__)
+        return 0
+    try:
+        if given[0] not in COMMANDS:
+            raise unknown("command", given[0], COMMANDS)
+        signal.signal(signal.SIGTERM, _terminate)
+        import_module(f"bitlens.cli.{given[0]}_command").run(given[1:])
+    except BitlensError as error:
+        print(f"bitlens: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bitlens: stopped; finished epochs are kept, --resume continues", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output is gone (`bitlens list | head`); leave quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

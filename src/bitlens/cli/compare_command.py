@@ -1,0 +1,84 @@
+"""`bitlens compare RECIPE... --seeds N [field overrides for all]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bitlens.cli.options import Machine, Out, named, parse, pick_device, split_names, use_threads
+from bitlens.errors import BitlensError
+from bitlens.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Train every recipe from the same seeds and compare with the baseline.
+
+    Options of `bitlens train` given here apply to every recipe. Finished runs in the folder are
+    kept, interrupted ones resumed.
+    """
+
+    seeds: int = 5
+    """Seeds 0 .. N-1."""
+    baseline: str = ""
+    """Recipe the others are compared with; by default the first one."""
+    jobs: int = 1
+    """Runs trained at the same time, sharing the threads; 0 takes one per thread."""
+    out: Out = None
+    """Folder of the comparison; by default runs/BASELINE-comparison."""
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Compare recipes."""
+    names, rest = split_names(arguments)
+    options, overrides = parse(Compare, "compare RECIPE...", rest, return_unknown_args=True)
+    recipes = named("compare", names)
+    for banned in ("--seed", "--name"):
+        if any(o == banned or o.startswith(f"{banned}=") for o in overrides):
+            raise BitlensError(f"compare: {banned} cannot be shared by all runs; use --seeds N")
+    recipes = [_overridden(r, overrides) for r in recipes]
+    if options.seeds < 1:
+        raise BitlensError(f"compare: seeds={options.seeds}; at least one seed must run")
+    out = options.out or Path("runs") / f"{options.baseline or recipes[0].name}-comparison"
+    _compare(recipes, options, out)
+
+
+def _overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    return parse(Recipe, "compare RECIPE...", overrides, default=recipe)
+
+
+def _compare(recipes: list[Recipe], options: Compare, out: Path) -> None:
+    import torch
+    from rich.console import Console
+
+    from bitlens.cli.display import lines, live
+    from bitlens.recipes import RECIPES
+    from bitlens.report.runs import read_comparison
+    from bitlens.report.standings import standings
+    from bitlens.report.terminal import comparison_table
+    from bitlens.training.compare import compare
+
+    use_threads(options.machine.threads)
+    jobs = options.jobs or torch.get_num_threads()
+    table = compare(
+        recipes,
+        range(options.seeds),
+        out,
+        baseline=options.baseline or recipes[0].name,
+        resolve=RECIPES.get,
+        device=str(pick_device(options.machine.device)),
+        jobs=jobs,
+        make_display=live if jobs == 1 else lines,
+    )
+    found = read_comparison(out)
+    console = Console()
+    console.print(comparison_table(found))
+    for standing in standings(found):
+        if standing.sentence:
+            console.print(standing.sentence, highlight=False)
+    console.print(f"rows {table}   report: bitlens report {out}", highlight=False)

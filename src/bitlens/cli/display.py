@@ -1,0 +1,57 @@
+"""The training loop's events, drawn by the report room's progress bar."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from bitlens.report.progress import Progress
+from bitlens.training.recipe import Recipe
+
+
+class TerminalDisplay:
+    """Adapts `Progress`, which needs to know the length of the run, to the loop's events."""
+
+    def __init__(self, title: str, enabled: bool | Literal["plain"] = True) -> None:
+        self.title, self.enabled = title, enabled
+        self._progress: Progress | None = None
+        self._early: list[str] = []
+
+    def begin(self, epochs: int, steps: int) -> None:
+        """Start drawing."""
+        self._progress = Progress(epochs, steps, self.title, self.enabled).__enter__()
+        for text in self._early:
+            self._progress.note(text)
+
+    def end(self) -> None:
+        """Stop drawing."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+
+    def step(
+        self, epoch: int, step: int, loss: float, accuracy: float, bound: float | None
+    ) -> None:
+        """One optimizer step."""
+        if self._progress is not None:
+            self._progress.step(epoch, step, loss, accuracy, bound)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """One epoch."""
+        if self._progress is not None:
+            self._progress.epoch(row)
+
+    def note(self, text: str) -> None:
+        """A sentence for the user; kept until drawing starts."""
+        if self._progress is None:
+            self._early.append(text)
+        else:
+            self._progress.note(text)
+
+
+def live(recipe: Recipe, number: int, total: int) -> TerminalDisplay:
+    """Display of run `number` of `total`, alone on the terminal."""
+    return TerminalDisplay(f"[{number}/{total}] {recipe.name} seed {recipe.seed}")
+
+
+def lines(recipe: Recipe, number: int, total: int) -> TerminalDisplay:
+    """Display of a run that shares the terminal with others: plain lines."""
+    return TerminalDisplay(f"[{number}/{total}] {recipe.name} seed {recipe.seed}", "plain")

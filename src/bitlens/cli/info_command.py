@@ -1,0 +1,67 @@
+"""`bitlens info RUN|MODEL`: the layer table of a trained run or of a net yet to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitlens.cli.options import parse, split_names
+from bitlens.errors import BitlensError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Show which layers are 1-bit, which are float and why, with MACs and bytes.
+
+    The options describe a model by name; a run folder knows them itself.
+    """
+
+    method: str = "bireal"
+    """Binarization method, or float."""
+    classes: int = 10
+    """Number of outputs."""
+    channels: int = 3
+    """Image channels."""
+    image_size: int = 32
+    """Side of the image in pixels."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Print a layer table."""
+    names, rest = split_names(arguments)
+    options: Info = parse(Info, "info RUN|MODEL", rest)
+    if len(names) != 1:
+        raise BitlensError("info: name one run folder or one model (bitlens list models)")
+    from rich.console import Console
+
+    from bitlens.report.terminal import layer_table
+
+    Console().print(layer_table(_rows(names[0], options)))
+
+
+def _rows(name: str, options: Info) -> list[dict]:
+    if (Path(name) / "layers.json").exists():
+        from bitlens.report.runs import read_run
+
+        return list(read_run(Path(name)).layers)
+    import torch
+
+    from bitlens.models import create
+    from bitlens.models.summary import summary
+
+    if Path(name).is_dir():
+        raise BitlensError(f"info: {name} is a folder without layers.json; not a run")
+    if options.channels < 1 or options.image_size < 1:
+        raise BitlensError(
+            f"info: channels={options.channels}, image_size={options.image_size}; both must be positive"
+        )
+    net = create(
+        name,
+        method=options.method,
+        classes=options.classes,
+        channels=options.channels,
+        image_size=options.image_size,
+    )
+    example = torch.zeros(1, options.channels, options.image_size, options.image_size)
+    return summary(net, example).as_dicts()

@@ -1,0 +1,81 @@
+"""Options shared by commands: recipe overrides, threads and device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import tyro
+
+from bitlens.errors import BitlensError
+from bitlens.recipes import RECIPES, recipe
+from bitlens.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where to run."""
+
+    threads: int = 0
+    """CPU threads; 0 takes one per core."""
+    device: str = "auto"
+    """Torch device; auto takes a GPU when there is one."""
+
+
+def parse(kind: type[T], command: str, arguments: Sequence[str], **more: Any) -> Any:
+    """Parse `arguments` into `kind`; wrong ones are explained by the parser, exit code 2."""
+    return tyro.cli(kind, args=list(arguments), prog=f"bitlens {command}", **more)
+
+
+def split_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Leading plain words and the rest, from the first option on."""
+    count = next((i for i, a in enumerate(arguments) if a.startswith("-")), len(arguments))
+    return list(arguments[:count]), list(arguments[count:])
+
+
+def named(command: str, names: Sequence[str]) -> list[Recipe]:
+    """The recipes called `names`; an error that says how to find them when there is none."""
+    if not names:
+        raise BitlensError(
+            f"{command}: name a recipe first (bitlens list recipes), e.g. "
+            f"bitlens {command} {next(iter(RECIPES))}"
+        )
+    return [recipe(name) for name in names]
+
+
+def use_threads(threads: int) -> None:
+    """Set the CPU threads of this process; 0 is one per available core."""
+    import torch
+
+    if threads < 0:
+        raise BitlensError(f"threads={threads}; give at least 1, or 0 for one per core")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(threads or available or 1)
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The torch device called `wanted`, checked by putting a number on it."""
+    import torch
+
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BitlensError(f"device={wanted!r} cannot be used here: {reason}") from error
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+Out = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]

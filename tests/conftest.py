@@ -1,0 +1,64 @@
+"""Fixtures shared by all rooms."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from bitlens.training.recipe import Recipe
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The same sums in the same order on every machine, and no fight over cores under xdist."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """A folder with real data sets that are not part of the project; skips when there is none."""
+    candidates = [Path(p) for p in os.environ.get("BITLENS_DATA", "").split(os.pathsep) if p]
+    candidates.append(ROOT.parent / "shared" / "data")
+    for folder in candidates:
+        if (folder / "cifar10").is_dir():
+            return folder
+    pytest.skip("no folder with cifar10 beside the project or in BITLENS_DATA")
+
+
+@pytest.fixture
+def tiny_recipe() -> Recipe:
+    """A recipe that trains in a second or two."""
+    from bitlens.training.recipe import Recipe
+
+    return Recipe(name="tiny", train_images=512, epochs=2, batch_size=64)
+
+
+@pytest.fixture
+def run_bitlens(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own, in an empty folder."""
+
+    def run(
+        *arguments: str, timeout: float = 120, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bitlens", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "100", **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
