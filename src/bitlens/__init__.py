@@ -13,6 +13,7 @@ from bitlens.errors import BitlensError
 if TYPE_CHECKING:
     from bitlens.models.convert import binarize as binarize
     from bitlens.models.convert import set_progress as set_progress
+    from bitlens.models.summary import Summary as Summary
     from bitlens.models.summary import summary as summary
     from bitlens.objectives.cmim import CMIM as CMIM
     from bitlens.objectives.distill import Distribution as Distribution
@@ -24,6 +25,7 @@ _PLACES = {
     "CMIM": "bitlens.objectives.cmim",
     "Distribution": "bitlens.objectives.distill",
     "LogitKD": "bitlens.objectives.distill",
+    "Summary": "bitlens.models.summary",
     "binarize": "bitlens.models.convert",
     "set_progress": "bitlens.models.convert",
     "summary": "bitlens.models.summary",
@@ -34,6 +36,7 @@ __all__ = [
     "BitlensError",
     "Distribution",
     "LogitKD",
+    "Summary",
     "binarize",
     "set_progress",
     "summary",

@@ -34,7 +34,7 @@ def hard_tanh(grad: Tensor, x: Tensor) -> Tensor:
 
 def polynomial(grad: Tensor, x: Tensor) -> Tensor:
     """POLY: multiplier max(0, 2 - 2|x|), Bi-Real Net's piecewise quadratic (Liu et al., 2018)."""
-    return x.abs().mul_(-2.0).add_(2.0).relu_().mul_(grad)
+    return x.abs().mul_(-2.0).add_(2.0).relu_() * grad
 
 
 def unit_step(grad: Tensor, x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def unit_step(grad: Tensor, x: Tensor) -> Tensor:
 
 def error_decay(grad: Tensor, x: Tensor, t: float, k: float) -> Tensor:
     """EDE: multiplier k t (1 - tanh^2(t x)), IR-Net's error decay estimator (Qin et al., 2020)."""
-    return (x * t).tanh_().square_().neg_().add_(1.0).mul_(k * t).mul_(grad)
+    return torch.ops.aten.tanh_backward(grad, (x * t).tanh_()).mul_(k * t)
 
 
 def error_decay_slopes(
@@ -62,10 +62,10 @@ def error_decay_slopes(
 def sign_values(x: Tensor) -> Tensor:
     """-1 or +1 for every entry of `x`, in its dtype; 0 -> +1, NaN -> NaN. No gradient.
 
-    floor() followed by a clamp to [-1, 0] keeps NaN and runs three times faster on a CPU than
+    A clamp to [-1, 0] followed by floor() keeps NaN and runs three times faster on a CPU than
     comparing and casting, because it never leaves the floating-point vector lanes.
     """
-    return x.floor().clamp_(-1.0, 0.0).mul_(2.0).add_(1.0)
+    return x.clamp(-1.0, 0.0).floor_().mul_(2.0).add_(1.0)
 
 
 class _Sign(torch.autograd.Function):
@@ -102,8 +102,12 @@ def pack(signs: Tensor) -> Tensor:
     Bit j of word i is set where entry 32 i + j is +1. The tail of the last word is zero bits.
 
     Raises:
-        ValueError: when an entry is neither -1 nor +1.
+        ValueError: when an entry is neither -1 nor +1, or there is no axis to pack.
     """
+    if signs.dim() == 0:
+        raise ValueError("pack: `signs` is a single number; its last axis is what gets packed")
+    if signs.dtype == torch.bfloat16:
+        signs = signs.float()  # numpy has no bfloat16
     values = signs.detach().cpu().numpy()
     if not np.all(np.abs(values) == 1):
         bad = values[np.abs(values) != 1].flat[0]
@@ -133,8 +137,18 @@ def unpack(words: Tensor, length: int) -> Tensor:
 def xnor_dot(a: Tensor, b: Tensor, length: int) -> Tensor:
     """Dot product of packed sign vectors along the last axis, the slow and obvious way.
 
-    `a` and `b` are broadcastable uint32 words (..., u) holding `length` signs each. The answer is
-    length - 2 popcount(a xor b), int64: zero tail bits agree in both and cancel.
+    `a` and `b` are uint32 words (..., u) holding `length` signs each, broadcastable in front of the
+    last axis. The answer is length - 2 popcount(a xor b), int64: zero tail bits agree in both and
+    cancel.
+
+    Raises:
+        ValueError: when `a`, `b` and `length` do not have the same number of words.
     """
+    words = -(-length // WORD)
+    if not a.shape[-1] == b.shape[-1] == words:
+        raise ValueError(
+            f"xnor_dot: length={length} takes {words} words, but `a` has {a.shape[-1]} and `b` has "
+            f"{b.shape[-1]}"
+        )
     differing = np.bitwise_count(np.bitwise_xor(a.cpu().numpy(), b.cpu().numpy()))
     return torch.as_tensor(length - 2 * differing.sum(axis=-1, dtype=np.int64))

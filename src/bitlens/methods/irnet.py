@@ -37,13 +37,18 @@ class ErrorDecay:
 def standardize(weight: Tensor) -> Tensor:
     """Every filter with mean 0 and unbiased standard deviation 1, differentiable.
 
-    A filter whose entries are all equal has no direction; it becomes all zeros (signs +1) rather
-    than NaN.
+    A filter whose entries are all equal, up to rounding, has no direction; it becomes all zeros
+    (signs +1) and gets the gradient of the centring alone, where the formula would divide zero by
+    zero.
     """
     flat = weight.flatten(1)
     centered = flat - flat.mean(1, keepdim=True)
-    deviation = centered.std(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-    return (centered / deviation).view_as(weight)
+    freedom = max(flat.shape[1] - 1, 1)
+    deviation = torch.linalg.vector_norm(centered, dim=1, keepdim=True) / freedom**0.5
+    rounding = torch.finfo(flat.dtype).eps * flat.detach().abs().amax(1, keepdim=True)
+    constant = deviation.detach() <= rounding
+    centered = centered - centered.detach().masked_fill(~constant, 0.0)
+    return (centered / deviation.masked_fill(constant, 1.0)).view_as(weight)
 
 
 class LibraWeight(WeightBinarizer):

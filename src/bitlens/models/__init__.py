@@ -51,7 +51,8 @@ def create(
         raise BitlensError(f"create: classes={classes}; a classifier needs at least 2")
     nonlinearity = (lambda width: nn.ReLU()) if method == FLOAT else get(method).nonlinearity
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # torch.manual_seed would reseed every GPU as well, and those states are not forked here.
+        torch.default_generator.manual_seed(seed)
         net = NETS[name].build(
             classes=classes, channels=channels, image_size=image_size, nonlinearity=nonlinearity
         )

@@ -91,11 +91,11 @@ def _candidates(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]
 def float_reason(root: nn.Module, name: str, layer: nn.Module) -> str | None:
     """Why `binarize` cannot make a weighted layer binary; None when it can (or there is no weight)."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
-        if type(layer) not in (nn.Conv2d, nn.Linear, nn.LazyConv2d, nn.LazyLinear):
-            return f"{type(layer).__name__} uses its weight in its own way"
         parent = root.get_submodule(name.rpartition(".")[0])
         if isinstance(parent, nn.MultiheadAttention):
             return "its weight is used inside MultiheadAttention"
+        if type(layer) not in (nn.Conv2d, nn.Linear, nn.LazyConv2d, nn.LazyLinear):
+            return f"{type(layer).__name__} uses its weight in its own way"
         return None
     if isinstance(layer, nn.modules.conv._ConvNd | nn.Bilinear | nn.Embedding | nn.RNNBase):
         return f"no binary {type(layer).__name__}"

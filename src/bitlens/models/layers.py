@@ -2,7 +2,8 @@
 
 Both hold a real latent weight and ask their method's binarizers for the rest. In training mode the
 scale rides on the (small) weight tensor; in evaluation the layer computes with bare ±1 weights and
-scales the output, so every accumulator is an exact integer and a packed net can match it bit for bit.
+scales the output, so every accumulator is an exact integer (in float32, below 2^24) and a packed net
+can match it bit for bit.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class BinaryLayer(nn.Module):
         self.binary_weights = True
         """False in the first stage of a two-step plan: real weights, binary activations."""
         self.to(source.weight.device, source.weight.dtype)
+        self.train(source.training)
 
     def _codes(self, x: Tensor) -> Tensor:
         """The two-level input of the arithmetic, in the method's levels."""
@@ -86,7 +88,7 @@ class BinaryConv2d(BinaryLayer):
         self.dilation, self.groups = source.dilation, source.groups
         self.padding_mode, self.pad = source.padding_mode, pad
         self.padding = source.padding
-        self._edges = tuple(source._reversed_padding_repeated_twice)
+        self._edges = _edges(source)
 
     @property
     def _pads_with_zero(self) -> bool:
@@ -94,7 +96,9 @@ class BinaryConv2d(BinaryLayer):
         return self.padding_mode == "zeros" and (self.pad == 0 if low == -1.0 else self.pad == -1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Real (n, c, h, w) -> real (n, o, h', w')."""
+        """Real (n, c, h, w) -> real (n, o, h', w'), or both without n, as nn.Conv2d allows."""
+        if x.dim() == 3:
+            return self.forward(x.unsqueeze(0)).squeeze(0)
         codes = self._codes(x)
         padding = self.padding
         if any(self._edges) and not self._pads_with_zero:
@@ -122,8 +126,18 @@ class BinaryConv2d(BinaryLayer):
         )
 
 
+def _edges(source: nn.Conv2d) -> tuple[int, ...]:
+    """Padded positions at left, right, top and bottom, the order of F.pad."""
+    if source.padding_mode != "zeros" or isinstance(source.padding, str):
+        return tuple(source._reversed_padding_repeated_twice)
+    # nn.Conv2d fixes the list above when it is made, but its forward reads `padding`, which
+    # segmentation nets change later to dilate a pretrained backbone.
+    rows, columns = source.padding
+    return (columns, columns, rows, rows)
+
+
 class BinaryLinear(BinaryLayer):
-    """Product of binarized input (n, ..., c) with binarized weight (o, c)."""
+    """Product of binarized input (..., c) with binarized weight (o, c)."""
 
     def __init__(
         self, source: nn.Linear, method: Method, method_name: str, progress: Progress
@@ -132,8 +146,8 @@ class BinaryLinear(BinaryLayer):
         self.in_features, self.out_features = source.in_features, source.out_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Real (n, ..., c) -> real (n, ..., o); thresholds are per last-axis feature."""
-        codes = self._codes(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        """Real (..., c) -> real (..., o); thresholds are per last-axis feature."""
+        codes = self._codes(x.reshape(-1, x.shape[-1])).view(x.shape)
         weight, scale = self._weight_and_scale()
         if scale is None:
             return F.linear(codes, weight, self.bias)

@@ -83,7 +83,7 @@ class Summary:
                 )
             )
         other = f"{4 * self.other_parameters:,}"
-        lines.append(("(norms, thresholds)", "", "float", "per channel", "", other, other))
+        lines.append(("(everything else)", "", "float", "norms, thresholds, slopes, ...", "", other, other))
         ratio = self.bytes_latent / self.bytes_packed
         lines.append(
             (

@@ -1,0 +1,44 @@
+"""Every example runs and shows what it promises."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(EXAMPLES / name))
+
+
+def test_own_loop_learns_and_reports_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    accuracy = load("own_loop.py")["main"](steps=61)
+    printed = capsys.readouterr().out
+    assert accuracy > 0.3
+    assert "MI bound" in printed
+    assert "binary (reactnet)" in printed
+
+
+def test_any_net_says_what_stays_float() -> None:
+    table = load("binarize_any_net.py")["main"]()
+    why = {row.name: (row.bits, row.why) for row in table.rows}
+    assert why["body.2"] == (1, "binary (irnet)")
+    assert why["embed"] == (32, "kept float")
+    assert why["mix.out_proj"][0] == 32
+    assert "weight" in why["mix.out_proj"][1]
+
+
+def test_paired_comparison_ends_with_a_verdict_and_a_page(tmp_path: Path) -> None:
+    sentences = load("paired_comparison.py")["main"](tmp_path, seeds=2, images=512)
+    assert len(sentences) == 1
+    assert "demo-cmim" in sentences[0]
+    assert (tmp_path / "report.html").stat().st_size > 1_000_000
+
+
+def test_examples_stay_short() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        assert len(path.read_text().splitlines()) < 60, path.name
