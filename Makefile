@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: demo test check clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bitlens compare demo-plain demo-cmim demo-float --seeds 5 --jobs 0 --out $(DEMO)
@@ -15,6 +15,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check
 	$(BIN)/pytest -n 2
+
+docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .[docs]
+	$(BIN)/zensical build
 
 # torch first and by itself: whatever asks for it later finds the pinned build in place.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -28,4 +32,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist site

@@ -19,7 +19,7 @@ import torch
 
 from bitlens.objectives.config import CMIMConfig
 from bitlens.recipes import RECIPES
-from bitlens.training.compare import compare
+from bitlens.training.compare import compare, write_tables
 from bitlens.training.recipe import Recipe
 
 LATENT = CMIMConfig(loss="infonce", temperature=0.2, width=64)
@@ -53,6 +53,7 @@ def tuning(plain: Recipe) -> list[Recipe]:
         "beta2": {"beta": 2.0},
         "beta0.5": {"beta": 0.5},
     }
+    curve += [latent(plain, f"infonce-t1-w{w}", w, temperature=1.0) for w in (0.01, 0.1, 0.3)]
     return [
         *curve,
         *(latent(plain, f"infonce-w0.03-{name}", 0.03, **kw) for name, kw in axes.items()),
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", nargs="*", help="train just these variants; the table keeps all")
     options = parser.parse_args()
     stem = "fashion" if options.data == "fashion-mnist" else "cifar10"
     family = [
@@ -81,14 +83,16 @@ def main() -> None:
         held = replace(plain, validation=0.25)
         family = [held, *tuning(held)]
     torch.set_num_threads(options.jobs)
-    table = compare(
-        family,
+    compare(
+        [r for r in family if not options.only or r.name in options.only],
         range(options.seeds),
         options.out,
         baseline=plain.name,
         resolve=RECIPES.get,
         jobs=options.jobs,
     )
+    write_tables(options.out, [recipe.name for recipe in family], (), plain.name)
+    table = options.out / "comparison.csv"
     shutil.copy(table, Path("results") / f"cmim_{options.stage}_{stem}.csv")
 
 

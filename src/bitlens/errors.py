@@ -11,10 +11,20 @@ class BitlensError(Exception):
 
 
 def near(value: str, choices: Iterable[str], *, most: int = 3) -> list[str]:
-    """The names in `choices` closest to `value`, best first; empty when nothing is close."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(value.lower(), by_lower, n=most, cutoff=0.5)
-    return [by_lower[name] for name in found]
+    """The names in `choices` that, or whose beginnings, are closest to `value`, best first.
+
+    Empty when nothing is close.
+    """
+    scores: dict[str, tuple[float, float]] = {}
+    for choice in choices:
+        whole = _alike(value, choice)
+        scores[choice] = max(whole, 0.95 * _alike(value, choice[: len(value)])), whole
+    best = sorted(scores, key=lambda choice: scores[choice], reverse=True)[:most]
+    return [choice for choice in best if value and scores[choice][0] >= 0.55]
+
+
+def _alike(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a.lower(), b.lower()).ratio()
 
 
 def unknown(kind: str, value: str, choices: Iterable[str]) -> BitlensError:

@@ -15,7 +15,7 @@ _DEMO = Recipe(
     method="bireal",
     epochs=6,
 )
-_FASHION = replace(_DEMO, name="fashion-plain", data="fashion-mnist", epochs=3)
+_FASHION = replace(_DEMO, name="fashion-plain", data="fashion-mnist", epochs=2)
 _CIFAR10 = replace(_FASHION, name="cifar10-plain", data="cifar10")
 _RESNET20 = Recipe(
     name="resnet20-cifar10",
@@ -50,8 +50,8 @@ def _family(plain: Recipe) -> list[Recipe]:
     return [
         plain,
         replace(plain, name=twin, method="float"),
-        variant("paper", "cmim", 0.02, "paper"),
-        variant("cmim", "cmim", 0.02, "tuned"),
+        variant("paper", "cmim", 0.003, "paper"),
+        variant("cmim", "cmim", 0.03, "tuned"),
         variant("released", "cmim", 6.4, "released", twin),
         variant("crd", "cmim", 0.5, "crd", twin),
         variant("logit-kd", "logit-kd", 1.0, teacher=twin),
@@ -69,7 +69,7 @@ RECIPES: dict[str, Recipe] = {
             _RESNET20,
             name="resnet20-cifar10-cmim",
             objective="cmim",
-            weight=0.02,
+            weight=0.03,
             cmim=PRESETS["tuned"],
         ),
     ]

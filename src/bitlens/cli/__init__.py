@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -45,30 +46,44 @@ def usage() -> str:
     )
 
 
+INTERRUPTED = {
+    "train": "stopped; finished epochs are kept, the same command with --resume continues",
+    "compare": "stopped; finished runs and epochs are kept, the same command continues",
+}
+"""What to do after Ctrl-C, by command; the others have nothing to continue."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 2 bad input, 130 stopped by the user."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
-    if given[0] in ("-V", "--version"):
-        print(import_module("bitlens").__version__)
-        return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        if given[0] not in COMMANDS:
-            raise unknown("command", given[0], COMMANDS)
-        signal.signal(signal.SIGTERM, _terminate)
-        import_module(f"bitlens.cli.{given[0]}_command").run(given[1:])
+        _run(given)
+        sys.stdout.flush()
     except BitlensError as error:
         print(f"bitlens: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("bitlens: stopped; finished epochs are kept, --resume continues", file=sys.stderr)
+        print(f"\nbitlens: {INTERRUPTED.get(given[0], 'stopped')}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output is gone (`bitlens list | head`); leave quietly.
+        # Whoever read our output is gone (`bitlens list recipes | head`); leave quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _run(given: Sequence[str]) -> None:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage())
+    elif given[0] in ("-V", "--version"):
+        print(import_module("bitlens").__version__)
+    elif given[0] not in COMMANDS:
+        raise unknown("command", given[0], COMMANDS)
+    else:
+        signal.signal(signal.SIGTERM, _terminate)
+        import_module(f"bitlens.cli.{given[0]}_command").run(given[1:])
 
 
 def _terminate(number: int, frame: Any) -> None:

@@ -54,9 +54,8 @@ def _overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 def _compare(recipes: list[Recipe], options: Compare, out: Path) -> None:
     import torch
-    from rich.console import Console
 
-    from bitlens.cli.display import lines, live
+    from bitlens.cli.display import console, lines, live
     from bitlens.recipes import RECIPES
     from bitlens.report.runs import read_comparison
     from bitlens.report.standings import standings
@@ -76,9 +75,9 @@ def _compare(recipes: list[Recipe], options: Compare, out: Path) -> None:
         make_display=live if jobs == 1 else lines,
     )
     found = read_comparison(out)
-    console = Console()
-    console.print(comparison_table(found))
+    screen = console()
+    screen.print(comparison_table(found))
     for standing in standings(found):
         if standing.sentence:
-            console.print(standing.sentence, highlight=False)
-    console.print(f"rows {table}   report: bitlens report {out}", highlight=False)
+            screen.print(standing.sentence, soft_wrap=True)
+    screen.print(f"rows {table}   report: bitlens report {out}", soft_wrap=True)

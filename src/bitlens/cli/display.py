@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from rich.console import Console
+
 from bitlens.report.progress import Progress
 from bitlens.training.recipe import Recipe
+
+UNWRAPPED = 160
+"""Columns of a table that goes to a file or a pipe, where nothing says how wide a line may be."""
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal, or wide enough for any table where there is none."""
+    width = None if Console().is_terminal else UNWRAPPED
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 class TerminalDisplay:

@@ -33,11 +33,10 @@ def run(arguments: Sequence[str]) -> None:
     options: Info = parse(Info, "info RUN|MODEL", rest)
     if len(names) != 1:
         raise BitlensError("info: name one run folder or one model (bitlens list models)")
-    from rich.console import Console
-
+    from bitlens.cli.display import console
     from bitlens.report.terminal import layer_table
 
-    Console().print(layer_table(_rows(names[0], options)))
+    console().print(layer_table(_rows(names[0], options)))
 
 
 def _rows(name: str, options: Info) -> list[dict]:

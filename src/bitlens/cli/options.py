@@ -45,8 +45,8 @@ def named(command: str, names: Sequence[str]) -> list[Recipe]:
     """The recipes called `names`; an error that says how to find them when there is none."""
     if not names:
         raise BitlensError(
-            f"{command}: name a recipe first (bitlens list recipes), e.g. "
-            f"bitlens {command} {next(iter(RECIPES))}"
+            f"{command}: name a recipe before the options (bitlens list recipes), e.g. "
+            f"bitlens {command} {next(iter(RECIPES))} --epochs 3"
         )
     return [recipe(name) for name in names]
 
@@ -69,7 +69,10 @@ def pick_device(wanted: str) -> torch.device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(wanted)
-        torch.zeros(1, device=device)
+    except RuntimeError as error:
+        raise BitlensError(f"device={wanted!r}; write cpu, cuda, cuda:N or auto") from error
+    try:
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise BitlensError(f"device={wanted!r} cannot be used here: {reason}") from error

@@ -7,11 +7,12 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
-from bitlens.errors import BitlensError, near
+from bitlens.errors import BitlensError, near, unknown
 from bitlens.methods import get
 from bitlens.methods.contract import Method, Progress
-from bitlens.models.layers import BinaryConv2d, BinaryLinear
+from bitlens.models.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -30,28 +31,38 @@ def binarize(
     """Make the Conv2d and Linear layers of `module` binary: 1-bit weights and 1-bit inputs.
 
     The net is changed in place and returned (a bare layer is returned as a new module). Layers whose
-    weights are used by other code than their own forward (subclasses, parametrized layers, members of
-    nn.MultiheadAttention) stay float; `bitlens.summary` lists every layer with the reason.
+    weights are used by other code than their own forward (subclasses, parametrized or pruned layers,
+    weights tied to another module, members of nn.MultiheadAttention and nn.TransformerEncoderLayer)
+    stay float; `bitlens.summary` lists every layer with the reason. Hooks on a layer that becomes
+    binary do not move to its successor: register them afterwards.
 
     Args:
         module: any torch net.
         method: a name of `bitlens.methods.METHODS`.
         keep_float: names of modules to leave float: exact names, prefixes ("stem" covers "stem.conv")
             or globs ("*.downsample.*"). None keeps the first and the last layer float, as nearly all
-            papers do; () keeps none.
+            papers do (of one or two layers, none); () keeps none.
         pad: what a padded position contributes, 0, +1 or -1; None takes the method's own.
         relu: a sign behind a ReLU is always +1, so ReLU and ReLU6 modules become Hardtanh; "keep"
             leaves them alone.
 
     Raises:
-        BitlensError: unknown method, a `keep_float` pattern that matches nothing, a net with no layer
-            to binarize, a net that is already binary, or an uninitialised lazy layer.
+        BitlensError: unknown method, `pad` or `relu`, a `keep_float` pattern that matches nothing, a
+            net with no layer to binarize, a net that is already binary, or an uninitialised lazy layer.
     """
     chosen = get(method)
-    if any(isinstance(m, BinaryConv2d | BinaryLinear) for m in module.modules()):
+    if pad not in (None, 0, 1, -1):
+        raise BitlensError(
+            f"binarize: pad={pad!r}; a padded position is 0, 1 or -1 (None: the method's)"
+        )
+    if relu not in ("hardtanh", "keep"):
+        raise unknown("relu", str(relu), ("hardtanh", "keep"))
+    if any(isinstance(m, BinaryLayer) for m in module.modules()):
         raise BitlensError("binarize: the net already has binary layers; start from the float net")
     layers = dict(_candidates(module))
     kept = _kept(module, layers, keep_float)
+    if not layers:
+        raise BitlensError(f"binarize: no Conv2d or Linear layer to make binary{_reasons(module)}")
     swapped = {name: layer for name, layer in layers.items() if name not in kept}
     if not swapped:
         raise BitlensError(
@@ -67,6 +78,12 @@ def binarize(
     return module
 
 
+def _reasons(module: nn.Module) -> str:
+    named = ((name, float_reason(module, name, layer)) for name, layer in module.named_modules())
+    found = [f"{name or '(net)'}: {reason}" for name, reason in named if reason]
+    return f" ({'; '.join(found[:3])})" if found else ""
+
+
 def set_progress(net: nn.Module, t: float) -> None:
     """Tell every schedule inside a binarized net that training is at `t` in [0, 1].
 
@@ -76,6 +93,17 @@ def set_progress(net: nn.Module, t: float) -> None:
         progress = module.__dict__.get(Progress.HOLDER)
         if progress is not None:
             progress.set(module, t)
+
+
+_WITHOUT_BINARY = (
+    nn.modules.conv._ConvNd,
+    nn.Bilinear,
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.MultiheadAttention,
+)
 
 
 def _candidates(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
@@ -90,15 +118,20 @@ def _candidates(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]
 
 def float_reason(root: nn.Module, name: str, layer: nn.Module) -> str | None:
     """Why `binarize` cannot make a weighted layer binary; None when it can (or there is no weight)."""
-    if isinstance(layer, nn.Conv2d | nn.Linear):
-        parent = root.get_submodule(name.rpartition(".")[0])
-        if isinstance(parent, nn.MultiheadAttention):
-            return "its weight is used inside MultiheadAttention"
-        if type(layer) not in (nn.Conv2d, nn.Linear, nn.LazyConv2d, nn.LazyLinear):
-            return f"{type(layer).__name__} uses its weight in its own way"
-        return None
-    if isinstance(layer, nn.modules.conv._ConvNd | nn.Bilinear | nn.Embedding | nn.RNNBase):
-        return f"no binary {type(layer).__name__}"
+    if not isinstance(layer, nn.Conv2d | nn.Linear):
+        return f"no binary {type(layer).__name__}" if isinstance(layer, _WITHOUT_BINARY) else None
+    parent = root.get_submodule(name.rpartition(".")[0])
+    # In evaluation an encoder layer may read the weights of its linear layers past their forward.
+    for reader in (nn.MultiheadAttention, nn.TransformerEncoderLayer):
+        if isinstance(parent, reader):
+            return f"its weight is used inside {reader.__name__}"
+    if is_parametrized(layer) or "weight" not in layer._parameters:
+        return "its weight is computed from other tensors (parametrized or pruned)"
+    if type(layer) not in (nn.Conv2d, nn.Linear, nn.LazyConv2d, nn.LazyLinear):
+        return f"{type(layer).__name__} uses its weight in its own way"
+    for other_name, other in root.named_modules():
+        if other is not layer and any(p is layer.weight for p in other._parameters.values()):
+            return f"its weight is shared with {other_name!r}"
     return None
 
 
@@ -111,7 +144,8 @@ def _kept(
         raise BitlensError(
             f"binarize: keep_float={keep_float!r} is a string; write ({keep_float!r},)"
         )
-    names = [name for name, _ in module.named_modules() if name]
+    named = [(n, m) for n, m in module.named_modules(remove_duplicate=False) if n]
+    names = [name for name, _ in named]
     kept: set[str] = set()
     for pattern in keep_float:
         if not any(matches(name, pattern) for name in names):
@@ -122,7 +156,8 @@ def _kept(
             raise BitlensError(
                 f"binarize: keep_float pattern {pattern!r} matches no module; {hint}"
             )
-        kept.update(name for name in layers if matches(name, pattern))
+        chosen = {layer for name, layer in named if matches(name, pattern)}
+        kept.update(name for name, layer in layers.items() if layer in chosen)
     return kept
 
 
@@ -151,16 +186,18 @@ def _swap(
 
 def _replace_relu(module: nn.Module) -> None:
     for parent in list(module.modules()):
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            continue  # it stays float, and noted which function it has when it was made
         for name, child in list(parent._modules.items()):
-            if type(child) in (nn.ReLU, nn.ReLU6):
-                setattr(parent, name, nn.Hardtanh())
+            if child is not None and type(child) in (nn.ReLU, nn.ReLU6):
+                setattr(parent, name, nn.Hardtanh().train(child.training))
 
 
 def _share_activations(module: nn.Module) -> None:
     """Give convolutions that a block declares to see one input a single activation binarizer."""
     for block in module.modules():
         for names in getattr(block, "shared_inputs", ()):
-            first, *others = (block.get_submodule(name) for name in names)
-            if isinstance(first, BinaryConv2d):
-                for other in others:
-                    other.activation = first.activation
+            members = (block.get_submodule(name) for name in names)
+            binary = [member for member in members if isinstance(member, BinaryLayer)]
+            for member in binary[1:]:
+                member.activation = binary[0].activation

@@ -18,7 +18,11 @@ from bitlens.methods.contract import ActivationBinarizer, Method, Progress, Weig
 
 
 class BinaryLayer(nn.Module):
-    """What both layers share: latent weight, bias, binarizers and the weight's current view."""
+    """What both layers share: latent weight, bias, binarizers and the weight's current view.
+
+    In evaluation mode gradients reach the input and the bias, never the latent weight; to fine-tune
+    with frozen batch norms, put the norms alone into evaluation mode.
+    """
 
     weight: nn.Parameter
     bias: nn.Parameter | None

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
+from bitlens.errors import BitlensError
 from bitlens.models.convert import float_reason
 from bitlens.models.layers import BinaryLayer, BinaryLinear
 
@@ -18,9 +20,11 @@ WORD_BYTES = 4
 class LayerRow:
     """One weighted layer.
 
-    `macs` counts multiply-accumulates for one image (None without an example). `bytes_latent` is the
-    float tensor in training; `bytes_packed` is what ships: one bit a weight in rows of 32-bit words,
-    plus a float32 scale per output channel, or float32 for a layer left float.
+    `shape` is that of its largest weight. `macs` counts multiply-accumulates for one image, over every
+    call of the layer (None without an example, or where nothing calls the layer's own forward).
+    `bytes_latent` are the float tensors in training; `bytes_packed` is what ships: one bit a weight in
+    rows of 32-bit words, plus a float32 scale per output channel, or float32 for a layer left float.
+    A tensor tied to several layers counts in the first.
     """
 
     name: str
@@ -39,7 +43,7 @@ class Summary:
 
     rows: tuple[LayerRow, ...]
     other_parameters: int
-    """Parameters outside the listed layers: norms, thresholds, slopes."""
+    """Parameters outside the listed layers: norms, thresholds, slopes, a net's own tensors."""
 
     @property
     def bytes_latent(self) -> int:
@@ -83,7 +87,9 @@ class Summary:
                 )
             )
         other = f"{4 * self.other_parameters:,}"
-        lines.append(("(everything else)", "", "float", "norms, thresholds, slopes, ...", "", other, other))
+        lines.append(
+            ("(everything else)", "", "float", "norms, thresholds, slopes, ...", "", other, other)
+        )
         ratio = self.bytes_latent / self.bytes_packed
         lines.append(
             (
@@ -112,43 +118,60 @@ def summary(net: nn.Module, example: Tensor | None = None) -> Summary:
 
     Args:
         net: any torch net, binarized or not.
-        example: one batch of inputs; with it the MACs of one image are counted by a forward pass in
-            evaluation mode, without it they are left out.
+        example: one batch of inputs, the batch first; with it the MACs of one image are counted by a
+            forward pass in evaluation mode, without it they are left out.
 
     Raises:
-        Whatever the net raises when `example` does not fit it.
+        BitlensError: a lazy layer that has seen no input yet.
+        Exception: whatever the net raises when `example` does not fit it.
     """
     macs = {} if example is None else _count_macs(net, example)
-    listed: set[int] = set()
+    unlisted = {id(p): p for p in net.parameters()}
     rows = []
     for name, layer in net.named_modules():
-        row = _row(net, name, layer, macs.get(name))
-        if row is not None:
-            rows.append(row)
-            listed.update(id(p) for p in (layer.weight, layer.bias) if p is not None)
-    other = sum(p.numel() for p in net.parameters() if id(p) not in listed)
+        reason = None if isinstance(layer, BinaryLayer) else float_reason(net, name, layer)
+        held = _parameters(name, layer)
+        if held and (reason or isinstance(layer, BinaryLayer | nn.Conv2d | nn.Linear)):
+            new = [unlisted.pop(id(p)) for p in held if id(p) in unlisted]
+            rows.append(_row(name, layer, reason, held, new, macs.get(name)))
+    other = sum(p.numel() for p in unlisted.values())
     return Summary(rows=tuple(rows), other_parameters=other)
 
 
-def _row(net: nn.Module, name: str, layer: nn.Module, macs: int | None) -> LayerRow | None:
-    weight = getattr(layer, "weight", None)
-    reason = None if isinstance(layer, BinaryLayer) else float_reason(net, name, layer)
-    listed = reason or isinstance(layer, BinaryLayer | nn.Conv2d | nn.Linear)
-    if not listed or not isinstance(weight, Tensor):
-        return None
-    bias = getattr(layer, "bias", None)
-    bias_bytes = 4 * bias.numel() if isinstance(bias, Tensor) else 0
-    latent = 4 * weight.numel() + bias_bytes
+def _parameters(name: str, layer: nn.Module) -> list[nn.Parameter]:
+    """A layer's own parameters, those behind its parametrizations included."""
+    found = list(layer.parameters(recurse=False))
+    if is_parametrized(layer):
+        found += layer.get_submodule("parametrizations").parameters()
+    if any(isinstance(p, nn.UninitializedParameter) for p in found):
+        raise BitlensError(
+            f"summary: layer {name!r} is lazy and has no weight yet; run one forward pass first"
+        )
+    return found
+
+
+def _row(
+    name: str,
+    layer: nn.Module,
+    reason: str | None,
+    held: list[nn.Parameter],
+    new: list[nn.Parameter],
+    macs: int | None,
+) -> LayerRow:
+    latent = packed = 4 * sum(p.numel() for p in new)
     binary = isinstance(layer, BinaryLayer)
+    if binary:
+        rest = sum(p.numel() for p in new if p is not layer.weight)
+        packed = _packed_bytes(layer.weight) + 4 * rest
     return LayerRow(
         name=name or "(net)",
         kind=_kind(layer),
-        shape=tuple(weight.shape),
+        shape=tuple(max(held, key=torch.numel).shape),
         bits=1 if binary else 32,
         why=f"binary ({layer.method_name})" if binary else reason or "kept float",
         macs=macs,
         bytes_latent=latent,
-        bytes_packed=_packed_bytes(weight) + bias_bytes if binary else latent,
+        bytes_packed=packed,
     )
 
 
@@ -167,25 +190,29 @@ def _packed_bytes(weight: Tensor) -> int:
 
 def _count_macs(net: nn.Module, example: Tensor) -> dict[str, int]:
     counts: dict[str, int] = {}
-    handles = []
 
-    def watch(name: str, layer: nn.Module, weight: Tensor) -> None:
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            positions = output[0].numel() // weight.shape[0]
-            counts[name] = counts.get(name, 0) + positions * weight.numel()
+    def counter(name: str) -> Any:
+        def count(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            # Every weight meets every position of the output, or of the input when transposed.
+            transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
+            positions = (inputs[0] if transposed else output).numel() // layer.weight.shape[0]
+            counts[name] = counts.get(name, 0) + positions * layer.weight.numel()
 
-        handles.append(layer.register_forward_hook(count))
+        return count
 
-    for name, layer in net.named_modules():
-        if isinstance(layer, BinaryLayer | nn.Conv2d | nn.Linear):
-            watch(name, layer, layer.weight)
-    was_training = net.training
+    handles = [
+        layer.register_forward_hook(counter(name))
+        for name, layer in net.named_modules()
+        if isinstance(layer, BinaryLayer | nn.modules.conv._ConvNd | nn.Linear)
+    ]
+    training = [module for module in net.modules() if module.training]
     net.eval()
     try:
         with torch.no_grad():
             net(example)
     finally:
-        net.train(was_training)
+        for module in training:
+            module.training = True
         for handle in handles:
             handle.remove()
-    return counts
+    return {name: count // len(example) for name, count in counts.items()}

@@ -3,9 +3,18 @@
 An anchor i has one positive score and a row of candidate scores, of which a mask says which are its
 negatives. Let N be the number of negatives.
 
-InfoNCE (van den Oord et al., 2018):  L = -s+ + log(e^s+ + sum e^s-),    I >= log(N + 1) - L.
+InfoNCE (van den Oord et al., 2018):  L = -s+ + log(e^s+ + sum e^s-).
 NCE (Tian et al., 2020; CMIM):        h(s) = e^s / (e^s + N Z),
-                                      L = -log h(s+) - sum log(1 - h(s-)),  I >= log N - L for any critic.
+                                      L = -log h(s+) - sum log(1 - h(s-)).
+
+Both bounds have one form: I >= L0 - L for any critic, where L0 is the least loss of a blind critic, one
+whose scores are all equal: log(N + 1) for InfoNCE, (N + 1) log(N + 1) - N log N for NCE.
+
+The papers print log N - L for NCE, which misses L0 by log N - L0 = -(N + 1) log(1 + 1/N), about one nat,
+even with the best critic. Why the nat may be added: with r = p(u, v) / (p(u) p(v)) the best critic is
+h = r / (r + N), whose loss satisfies I = log N - L + N E[(1 + r/N) log(1 + r/N)] over the product of
+marginals; x log x is convex and E[1 + r/N] = 1 + 1/N, so the last term is at least
+(N + 1) log(1 + 1/N); any other critic has a larger L.
 """
 
 from __future__ import annotations
@@ -51,6 +60,12 @@ def nce(positive: Tensor, candidates: Tensor, negative: Tensor, log_z: Tensor) -
 
 
 def ceiling(negatives: Tensor, *, loss: str) -> Tensor:
-    """The largest bound that `negatives` per anchor allow, nats: log(N + 1) or log N."""
+    """Least loss of a blind critic, so the largest bound that `negatives` per anchor allow, nats.
+
+    log(N + 1) for "infonce"; for "nce" log N + (N + 1) log(1 + 1/N), about one nat more. No loss is
+    negative, so `ceiling - loss` never exceeds the ceiling.
+    """
     counts = negatives.to(torch.get_default_dtype())
-    return (counts + 1 if loss == "infonce" else counts).log()
+    if loss == "infonce":
+        return counts.log1p()
+    return counts.log() + (counts + 1) * counts.reciprocal().log1p()

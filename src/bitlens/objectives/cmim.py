@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from bitlens.errors import BitlensError, unknown
 from bitlens.objectives.config import PRESETS, CMIMConfig
 from bitlens.objectives.contrast import Contrast
-from bitlens.objectives.heads import pool_features
 from bitlens.objectives.negatives import Batch
 from bitlens.objectives.taps import NetTap, SignTaps, last_linear
 from bitlens.objectives.teacher import Teacher
@@ -89,9 +88,9 @@ class CMIM(nn.Module):
         if config.partner == "latent" and teacher is not None:
             raise BitlensError("cmim: a teacher was given but partner='latent' never looks at it")
         if teacher is None:
-            taps = SignTaps(net, config.layers)
+            taps = SignTaps(net, config.layers, config.pool)
             self.names = taps.names
-            pairs = [(k, k) for k in taps.features(config.pool)]
+            pairs = [(k, k) for k in taps.features]
             self._taps: SignTaps | NetTap = taps
         else:
             if config.layers != "last":
@@ -108,8 +107,8 @@ class CMIM(nn.Module):
             for k, (ku, kv) in enumerate(pairs)
         )
         depth = len(self.names)
-        weights = torch.tensor([config.beta ** -(depth - 1 - k) for k in range(depth)])
-        self.layer_weights = (weights / weights.sum()).tolist()
+        weights = [config.beta ** -(depth - 1 - k) for k in range(depth)]
+        self.layer_weights = [weight / sum(weights) for weight in weights]
         self.to(next(net.parameters()).device)
 
     @property
@@ -148,11 +147,7 @@ class CMIM(nn.Module):
             assert self._teacher is not None
             raw = [(feature, self._teacher.feature(images))]
         else:
-            pooled = self.config.pool
-            raw = [
-                (pool_features(a_b, pooled), pool_features(a_f, pooled))
-                for a_f, a_b in self._taps.take()
-            ]
+            raw = [(a_b, a_f) for a_f, a_b in self._taps.take()]
         if self.config.grad == "binary-only":
             return [(u, v.detach()) for u, v in raw]
         if self.config.grad == "float-only":

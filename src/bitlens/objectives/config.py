@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,14 @@ class CMIMConfig:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(CMIMConfig).items():
+            choices = get_args(hint)
+            if choices and getattr(self, name) not in choices:
+                raise unknown(f"cmim {name}", str(getattr(self, name)), choices)
+        if not isinstance(self.layers, str):
+            raise BitlensError(
+                f"cmim: layers={self.layers!r}; write one string with commas between the names"
+            )
         for name, low in (("pool", 1), ("width", 1), ("negatives", 1)):
             if getattr(self, name) < low:
                 raise BitlensError(f"cmim: {name}={getattr(self, name)}; it must be at least {low}")
@@ -61,9 +69,7 @@ class CMIMConfig:
 
 PRESETS: dict[str, CMIMConfig] = {
     "paper": CMIMConfig(beta=2.0),
-    "tuned": CMIMConfig(
-        loss="infonce", temperature=0.2, width=64, pool=2, exclude="instance", beta=1.0
-    ),
+    "tuned": CMIMConfig(loss="infonce", temperature=1.0, width=64),
     "released": CMIMConfig(
         partner="teacher", layers="last", train_heads=False, source="bank", exclude="class"
     ),

@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from bitlens.errors import BitlensError
 from bitlens.objectives.bounds import ceiling, info_nce, nce
 from bitlens.objectives.config import CMIMConfig
-from bitlens.objectives.gather import world
+from bitlens.objectives.gather import gather
 from bitlens.objectives.heads import Head
 from bitlens.objectives.negatives import BankNegatives, Batch, BatchNegatives, Keys, QueueNegatives
 
@@ -54,7 +53,8 @@ class Contrast(nn.Module):
         super().__init__()
         self.config = config
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # torch.manual_seed would also reseed every GPU, whose states are not forked here.
+            torch.default_generator.manual_seed(seed)
             self.u_head = Head(u_features, config.width, config.head)
             self.v_head = Head(v_features, config.width, config.head)
         for head in (self.u_head, self.v_head):
@@ -77,12 +77,14 @@ class Contrast(nn.Module):
         """Contrast u (n, ku) with v (n, kv), row i of both from the same image."""
         if len(u) != len(v):
             raise BitlensError(f"contrast: u has {len(u)} rows and v {len(v)}; they must be paired")
-        u_point, v_point = self.u_head(u), self.v_head(v)
-        from_u = self._side(0, u_point, self.v_keys(v_point, batch))
-        from_v = self._side(1, v_point, self.u_keys(u_point, batch))
-        if self.training:
-            self.u_keys.update(u_point, batch)
-            self.v_keys.update(v_point, batch)
+        # Differences of scores near their ceiling vanish in the 8 bits of bfloat16.
+        with torch.autocast(u.device.type, enabled=False):
+            u_point, v_point = self.u_head(u), self.v_head(v)
+            from_u = self._side(0, u_point, self.v_keys(v_point, batch))
+            from_v = self._side(1, v_point, self.u_keys(u_point, batch))
+            if self.training:
+                self.u_keys.update(u_point, batch)
+                self.v_keys.update(v_point, batch)
         return Contrasted(
             loss=(from_u.loss + from_v.loss) / 2,
             bound=(from_u.bound + from_v.bound) / 2,
@@ -94,15 +96,15 @@ class Contrast(nn.Module):
         if int(counts.min()) == 0:
             raise BitlensError(
                 f"cmim: an image of this batch of {len(anchors)} has no negative (exclude="
-                f"{self.config.exclude!r}); use a larger batch, a queue, or exclude='instance'"
+                f"{self.config.exclude!r}); use a larger batch, a bank, or exclude='instance'"
             )
-        scale = self.log_temperature.neg().exp()
-        positive = (anchors * keys.positives).sum(1) * scale
-        candidates = anchors @ keys.candidates.T * scale
+        scaled = anchors * self.log_temperature.neg().exp()
+        positive = (scaled * keys.positives).sum(1)
+        candidates = scaled @ keys.candidates.T
         if self.config.loss == "infonce":
             losses = info_nce(positive, candidates, keys.negative)
         else:
-            self._start(side, candidates)
+            self._start(side, candidates, keys.negative)
             losses = nce(positive, candidates, keys.negative, self.log_z[side])
         top = ceiling(counts, loss=self.config.loss).to(losses.dtype)
         return Contrasted(
@@ -110,15 +112,13 @@ class Contrast(nn.Module):
         )
 
     @torch.no_grad()
-    def _start(self, side: int, scores: Tensor) -> None:
-        """Set the NCE normaliser from the first batch of this side: log of the mean of e^s."""
+    def _start(self, side: int, scores: Tensor, negative: Tensor) -> None:
+        """Set the NCE normaliser from the negatives of this side's first batch: log mean e^s."""
         if bool(self.started[side]):
             return
-        mean = scores.exp().mean()
-        if world()[1] > 1:
-            dist.all_reduce(mean)
-            mean /= world()[1]
-        self.log_z[side] = mean.log()
+        total = gather(scores.masked_fill(~negative, -math.inf).logsumexp((0, 1))[None])
+        pairs = gather(negative.sum()[None])
+        self.log_z[side] = total.logsumexp(0) - pairs.sum().log()
         self.started[side] = True
 
 

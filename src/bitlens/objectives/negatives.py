@@ -6,7 +6,7 @@ candidate keys stand against it, and which of those may count as its negatives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ class Batch:
     indices: Tensor | None
     all_labels: Tensor | None
     all_indices: Tensor | None
+    _others: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def over_ranks(cls, labels: Tensor | None, indices: Tensor | None) -> Batch:
@@ -43,6 +44,22 @@ class Batch:
             all_labels=None if labels is None else gather(labels),
             all_indices=None if indices is None else gather(indices),
         )
+
+
+    def others(self, keys: Tensor, processes: int, exclude: str) -> Tensor:
+        """(n, processes n) mask of the images that may stand against each of the n local ones.
+
+        Every layer and side of a step asks for the same mask, so it is made once.
+        """
+        if exclude not in self._others:
+            count = len(keys)
+            everyone = torch.arange(processes * count, device=keys.device)
+            rank, _ = world()
+            mask = everyone[rank * count : (rank + 1) * count, None] != everyone[None, :]
+            if exclude == "class":
+                mask &= allowed(self.labels, self.all_labels, "labels")
+            self._others[exclude] = mask
+        return self._others[exclude]
 
 
 def allowed(own: Tensor | None, others: Tensor | None, what: str) -> Tensor:
@@ -65,11 +82,7 @@ class BatchNegatives(nn.Module):
     def forward(self, keys: Tensor, batch: Batch) -> Keys:
         """Keys (n, d), the other side's embeddings of the same images, with gradient."""
         everyone = gather(keys)
-        rank, _ = world()
-        own = torch.arange(len(keys), device=keys.device) + rank * len(keys)
-        negative = own[:, None] != torch.arange(len(everyone), device=keys.device)[None, :]
-        if self.exclude == "class":
-            negative &= allowed(batch.labels, batch.all_labels, "labels")
+        negative = batch.others(keys, len(everyone) // len(keys), self.exclude)
         return Keys(positives=keys, candidates=everyone, negative=negative)
 
     def update(self, keys: Tensor, batch: Batch) -> None:
@@ -77,18 +90,22 @@ class BatchNegatives(nn.Module):
 
 
 class QueueNegatives(nn.Module):
-    """The last `length` keys of earlier steps, detached; the positive is the fresh key."""
+    """The last `length` keys of earlier steps, detached; the positive is the fresh key.
+
+    Beside each key stands what may not meet it: its label where classes are excluded, else its
+    data-set index, because a queue that reaches into the epoch before holds images of this batch.
+    """
 
     exact = False
     queue: Tensor
-    queue_labels: Tensor
+    owners: Tensor
     filled: Tensor
 
     def __init__(self, length: int, width: int, exclude: str) -> None:
         super().__init__()
         self.exclude = exclude
         self.register_buffer("queue", torch.zeros(length, width))
-        self.register_buffer("queue_labels", torch.full((length,), -1))
+        self.register_buffer("owners", torch.full((length,), -1))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
     def forward(self, keys: Tensor, batch: Batch) -> Keys:
@@ -96,24 +113,26 @@ class QueueNegatives(nn.Module):
         held = int(self.filled)
         if held == 0:
             return BatchNegatives(self.exclude)(keys, batch)
-        negative = torch.ones(len(keys), held, dtype=torch.bool, device=keys.device)
         if self.exclude == "class":
-            negative &= allowed(batch.labels, self.queue_labels[:held], "labels")
+            negative = allowed(batch.labels, self.owners[:held], "labels")
+        elif batch.indices is not None:
+            negative = allowed(batch.indices, self.owners[:held], "indices")
+        else:
+            negative = torch.ones(len(keys), held, dtype=torch.bool, device=keys.device)
         return Keys(positives=keys, candidates=self.queue[:held].clone(), negative=negative)
 
     @torch.no_grad()
     def update(self, keys: Tensor, batch: Batch) -> None:
         """Push this step's keys of all ranks; the oldest fall out."""
         fresh = gather(keys.detach())[-len(self.queue) :]
-        labels = batch.all_labels
-        fresh_labels = self.queue_labels.new_full((len(fresh),), -1) if labels is None else labels
+        known = batch.all_labels if self.exclude == "class" else batch.all_indices
+        owners = self.owners.new_full((len(fresh),), -1) if known is None else known[-len(fresh) :]
         held = int(self.filled)
         keep = min(held, len(self.queue) - len(fresh))
-        self.queue[: keep + len(fresh)] = torch.cat([self.queue[held - keep : held], fresh])
-        self.queue_labels[: keep + len(fresh)] = torch.cat(
-            [self.queue_labels[held - keep : held], fresh_labels[-len(fresh) :]]
-        )
-        self.filled.fill_(keep + len(fresh))
+        size = keep + len(fresh)
+        self.queue[:size] = torch.cat([self.queue[held - keep : held], fresh])
+        self.owners[:size] = torch.cat([self.owners[held - keep : held], owners])
+        self.filled.fill_(size)
 
 
 class BankNegatives(nn.Module):

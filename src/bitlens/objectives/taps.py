@@ -2,57 +2,55 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from bitlens.errors import BitlensError, near
 from bitlens.methods.contract import Sign
 from bitlens.models.convert import matches
 from bitlens.models.layers import BinaryConv2d, BinaryLinear, binary_layers
+from bitlens.objectives.heads import pool_features
 
 
 class SignTaps:
-    """Records (a_F, a_B) of chosen binary layers during training forwards."""
+    """Pools (a_F, a_B) of chosen binary layers during training forwards.
 
-    def __init__(self, net: nn.Module, layers: str) -> None:
+    Pooling happens in the forward pass and not when the pairs are taken: a node made there runs after
+    the layer's own in the backward pass, so its gradient is added in place to a map that exists.
+    """
+
+    def __init__(self, net: nn.Module, layers: str, grid: int) -> None:
         found = _unshared(binary_layers(net))
         if not found:
-            raise BitlensError(
-                "cmim: the net has no binary layer; call bitlens.binarize(net) first"
-            )
+            raise BitlensError("cmim: the net has no binary layer; call bitlens.binarize(net) first")
         self.names = _choose(list(found), layers)
-        self._layers = [found[name] for name in self.names]
-        self._pairs: dict[str, tuple[Tensor, Tensor]] = {}
+        self.features = [_features(found[name], grid) for name in self.names]
+        """Columns of each layer's pooled activations."""
+        self._seen: dict[str, Any] = {}
+        handles = [net.register_forward_pre_hook(_Forget(self._seen))]
         for name in self.names:
-            found[name].activation.sign.register_forward_hook(self._recorder(name))
-
-    def features(self, grid: int) -> list[int]:
-        """Columns of each layer's features when maps are pooled to `grid` x `grid`."""
-        return [
-            layer.in_features if isinstance(layer, BinaryLinear) else layer.in_channels * grid**2
-            for layer in self._layers
-        ]
-
-    def _recorder(self, name: str) -> Any:
-        def record(module: Sign, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if module.training and torch.is_grad_enabled():
-                self._pairs[name] = (inputs[0], output)
-
-        return record
+            layer = found[name]
+            recorder = _PairRecorder(name, self._seen, grid)
+            handles.append(layer.activation.sign.register_forward_hook(recorder))
+            if isinstance(layer, BinaryLinear):
+                handles.append(layer.register_forward_pre_hook(recorder.keep_shape))
+        weakref.finalize(self, _remove, handles)
 
     def take(self) -> list[tuple[Tensor, Tensor]]:
-        """The pairs of the last training forward, layer by layer; forgets them."""
-        missing = [name for name in self.names if name not in self._pairs]
+        """Pairs of pooled (a_F, a_B) of the last training forward, layer by layer; forgets them."""
+        missing = [name for name in self.names if name not in self._seen]
         if missing:
             raise BitlensError(
                 f"cmim: no activations of layer {missing[0]!r}; run net(x) in training mode, with "
                 "gradients, before each call (one call a forward pass)"
             )
-        pairs = [self._pairs[name] for name in self.names]
-        self._pairs.clear()
+        pairs = [self._seen[name] for name in self.names]
+        self._seen.clear()
         return pairs
 
 
@@ -60,31 +58,78 @@ class NetTap:
     """Records the input, the output and the last linear layer's input of training forwards."""
 
     def __init__(self, net: nn.Module) -> None:
-        self._input: Tensor | None = None
-        self._output: Tensor | None = None
-        self._feature: Tensor | None = None
-        self.classifier = last_linear(net)
-        net.register_forward_hook(self._record)
-        self.classifier.register_forward_hook(self._record_feature)
-
-    def _record(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        if module.training and torch.is_grad_enabled():
-            self._input, self._output = inputs[0], output
-
-    def _record_feature(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        if module.training and torch.is_grad_enabled():
-            self._feature = inputs[0]
+        self._seen: dict[str, Any] = {}
+        handles = [
+            net.register_forward_pre_hook(_Forget(self._seen)),
+            net.register_forward_hook(_Recorder(("input", "output"), self._seen)),
+            last_linear(net).register_forward_hook(_Recorder(("feature", "logits"), self._seen)),
+        ]
+        weakref.finalize(self, _remove, handles)
 
     def take(self) -> tuple[Tensor, Tensor, Tensor]:
         """(input, output, feature) of the last training forward; forgets them."""
-        if self._input is None or self._output is None or self._feature is None:
+        if not self._seen.keys() >= {"input", "output", "feature"}:
             raise BitlensError(
                 "objective: no forward pass recorded; run net(x) in training mode, with gradients, "
                 "before each call (one call a forward pass)"
             )
-        taken = self._input, self._output, self._feature
-        self._input = self._output = self._feature = None
+        taken = self._seen["input"], self._seen["output"], self._seen["feature"]
+        self._seen.clear()
         return taken
+
+
+class _Recorder:
+    """Hook that keeps a module's first input and its output under two names.
+
+    Hooks are objects that hold the dictionary, not the tap: a deep copy of net and tap together then
+    stays connected to itself, and dropping the tap frees it and removes its hooks.
+    """
+
+    def __init__(self, names: tuple[str, str], seen: dict[str, Any]) -> None:
+        self.names, self.seen = names, seen
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if module.training and torch.is_grad_enabled():
+            self.seen.update(zip(self.names, (inputs[0], output), strict=True))
+
+
+class _PairRecorder:
+    """Hook that keeps the pooled pair of one `Sign` under the layer's name."""
+
+    def __init__(self, name: str, seen: dict[str, Any], grid: int) -> None:
+        self.name, self.seen, self.grid = name, seen, grid
+        self.shape: torch.Size | None = None
+
+    def keep_shape(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Remember which rows belong to one image: a linear layer flattens them before the sign."""
+        self.shape = inputs[0].shape
+
+    def __call__(self, module: Sign, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if module.training and torch.is_grad_enabled():
+            a_f, a_b = (
+                pool_features(a if self.shape is None else a.view(self.shape), self.grid)
+                for a in (inputs[0], output)
+            )
+            self.seen[self.name] = (a_f, a_b)
+
+
+class _Forget:
+    """Hook that drops what an earlier forward pass left, so two passes never mix."""
+
+    def __init__(self, seen: dict[str, Any]) -> None:
+        self.seen = seen
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.seen.clear()
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
+
+
+def _features(layer: BinaryConv2d | BinaryLinear, grid: int) -> int:
+    return layer.in_features if isinstance(layer, BinaryLinear) else layer.in_channels * grid**2
 
 
 def last_linear(net: nn.Module) -> nn.Linear | BinaryLinear:

@@ -76,7 +76,8 @@ def evaluate(
     """
     device = next(net.parameters()).device
     accuracy = MulticlassAccuracy(classes, average="micro").to(device)
-    loss = MeanMetric().to(device)
+    # A NaN must show; the default leaves such images out of the mean.
+    loss = MeanMetric(nan_strategy="disable").to(device)
     was_training = net.training
     net.eval()
     try:

@@ -73,7 +73,7 @@ def build_task(
     """
     net = build_net(recipe, data, device)
     teacher = None
-    if recipe.needs_teacher:
+    if recipe.needs_teacher and recipe.weight > 0:
         teacher = load_run_net(find_teacher(recipe), data, device)
     objective = _objective(recipe, net, teacher, images)
     return ClassifyTask(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -17,7 +20,7 @@ import torch
 from bitlens.errors import BitlensError
 from bitlens.training.files import write_bytes, write_json
 from bitlens.training.fit import Display, Silent, fit
-from bitlens.training.recipe import SCHEMA, Recipe
+from bitlens.training.recipe import SCHEMA, Recipe, differences
 from bitlens.training.run import RunFolder, read_json
 
 COLUMNS = (
@@ -75,13 +78,12 @@ def compare(
         The path of comparison.csv.
 
     Raises:
-        BitlensError: no or duplicate variants or seeds, an unknown baseline, or whatever a run raises.
+        BitlensError: no or duplicate variants or seeds, an unknown baseline, a teacher that is not
+            there, a folder with runs of other recipes, or whatever a run raises.
     """
     names = [recipe.name for recipe in recipes]
-    if not names or len(set(names)) < len(names) or len(set(seeds)) < len(seeds) or not seeds:
-        raise BitlensError(
-            f"compare: variants {names} and seeds {list(seeds)} must be non-empty and distinct"
-        )
+    _check_distinct("variants", names)
+    _check_distinct("seeds", seeds)
     if baseline not in names:
         raise BitlensError(
             f"compare: baseline {baseline!r} is not among the variants {', '.join(names)}"
@@ -89,7 +91,11 @@ def compare(
     if jobs < 1:
         raise BitlensError(f"compare: jobs={jobs}; at least one process must do the work")
     waves = _waves(recipes, seeds, folder, resolve)
-    total, number = sum(len(wave) for wave in waves), 0
+    everything = sorted((job for wave in waves for job in wave), key=lambda job: job[0].seed)
+    _check_folder(folder, everything)
+    if jobs == 1:
+        waves = [everything]
+    total, number = len(everything), 0
     with _executor(jobs) as pool:
         for wave in waves:
             calls = []
@@ -105,6 +111,14 @@ Job = tuple[Recipe, Path, Path | None]
 """A run to train: its recipe with seed, its folder, and its teacher's folder."""
 
 
+def _check_distinct(what: str, values: Sequence[Any]) -> None:
+    if not values:
+        raise BitlensError(f"compare: no {what}; give at least one")
+    twice = [value for value in values if list(values).count(value) > 1]
+    if twice:
+        raise BitlensError(f"compare: {what} must differ, {twice[0]} is given twice")
+
+
 def _waves(
     recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path, resolve: Resolve
 ) -> list[list[Job]]:
@@ -113,20 +127,54 @@ def _waves(
     first: dict[Path, Job] = {}
     second: list[Job] = []
     for seed in seeds:
-        for recipe in (r.with_seed(seed) for r in recipes):
-            path = run_folder(folder, recipe.name, seed)
+        seeded = [recipe.with_seed(seed) for recipe in recipes]
+        for recipe in seeded:
             if not recipe.needs_teacher:
-                first.setdefault(path, (recipe, path, None))
+                path = run_folder(folder, recipe.name, seed)
+                first[path] = (recipe, path, None)
+        for recipe in seeded:
+            if not recipe.needs_teacher:
                 continue
+            path = run_folder(folder, recipe.name, seed)
             named = by_name.get(recipe.teacher) or resolve(recipe.teacher)
             if named is None:
-                second.append((recipe, path, Path(recipe.teacher)))
+                second.append((recipe, path, _teacher_folder(recipe)))
                 continue
             teacher = replace(named.with_seed(seed), **_shared(recipe))
+            if teacher.needs_teacher:
+                raise BitlensError(
+                    f"compare: {recipe.name}'s teacher {teacher.name} learns from a teacher itself; "
+                    "name a recipe that does not"
+                )
             home = run_folder(folder, teacher.name, seed)
-            first.setdefault(home, (teacher, home, None))
+            other = first.setdefault(home, (teacher, home, None))[0]
+            if changed := differences(other, teacher):
+                raise BitlensError(
+                    f"compare: {recipe.name} needs teacher {teacher.name} with other data settings "
+                    f"than another variant does ({'; '.join(changed)}); compare them in two folders"
+                )
             second.append((recipe, path, home))
     return [list(first.values()), second]
+
+
+def _teacher_folder(student: Recipe) -> Path:
+    teacher = RunFolder(Path(student.teacher))
+    if not teacher.complete:
+        raise BitlensError(
+            f"compare: {student.name}'s teacher {student.teacher!r} is neither a recipe nor the "
+            "folder of a finished run"
+        )
+    return teacher.path
+
+
+def _check_folder(folder: Path, jobs: Sequence[Job]) -> None:
+    """Refuse a folder with runs of other recipes before anything is trained.
+
+    Runs of seeds that are not asked for count too: they appear in the table.
+    """
+    for recipe in {recipe.name: recipe for recipe, _, _ in jobs}.values():
+        for seed in _seeds_in(folder / recipe.name):
+            RunFolder(run_folder(folder, recipe.name, seed)).check_same(recipe.with_seed(seed))
 
 
 def _train(
@@ -164,13 +212,35 @@ def _executor(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
         yield None
         return
     threads = max(1, torch.get_num_threads() // jobs)
+    others = set(active_children())
     pool = ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+        jobs, get_context("spawn"), initializer=_begin_worker, initargs=(threads,)
     )
     try:
         yield pool
+    except BaseException:
+        # Runs continue from their last epoch, so nobody has to wait for the other ones to finish.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(active_children()) - others:
+            worker.terminate()
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
+
+
+def _begin_worker(threads: int) -> None:
+    # Ctrl-C reaches the whole group; the parent decides, and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """Leave when the parent was killed: a worker of its own would go on training unseen."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _shared(recipe: Recipe) -> dict[str, Any]:
@@ -203,9 +273,13 @@ def write_tables(folder: Path, names: Sequence[str], seeds: Sequence[int], basel
 
 
 def _runs(folder: Path, name: str, planned: Sequence[int]) -> list[Path]:
-    found = (folder / name).glob("seed*/recipe.json")
-    seeds = {int(file.parent.name.removeprefix("seed")) for file in found} | set(planned)
+    seeds = {*_seeds_in(folder / name), *planned}
     return [run_folder(folder, name, seed) for seed in sorted(seeds)]
+
+
+def _seeds_in(variant: Path) -> list[int]:
+    names = [file.parent.name for file in variant.glob("seed*/recipe.json")]
+    return [int(number) for name in names if (number := name.removeprefix("seed")).isdigit()]
 
 
 def _row(folder: Path, name: str, path: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class CodeStatistics:
     def _counter(self, name: str) -> Any:
         def count(module: Sign, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             axes = [axis for axis in range(output.dim()) if axis != 1]
-            total = output.sum(axes, dtype=torch.float64)
+            total = output.detach().sum(axes, dtype=torch.float64)
             seen = output.numel() // output.shape[1]
             self._positive[name] = self._positive.get(name, 0) + (total + seen) / 2
             self._count[name] = self._count.get(name, 0) + seen
@@ -96,7 +96,7 @@ def blame_non_finite(task: nn.Module, run: Any, epoch: int, step: int) -> Bitlen
 
     Args:
         task: the module that gave the loss; its parameters are searched first.
-        run: calls the task once more on the same batch, so that hooks see every module's output.
+        run: calls it once more on the same images, so that hooks see every module's output.
         epoch: epoch of the step, from 1.
         step: step in the run, from 1.
     """
@@ -117,8 +117,8 @@ def blame_non_finite(task: nn.Module, run: Any, epoch: int, step: int) -> Bitlen
 
     handles = [m.register_forward_hook(watch(n)) for n, m in task.named_modules() if n]
     try:
-        with torch.no_grad():
-            run()
+        # With gradients, as in training: objectives record no activations without.
+        run()
     finally:
         for handle in handles:
             handle.remove()

@@ -42,12 +42,13 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(input)
         from torch.distributed.nn.functional import all_reduce
 
+        wide = input.to(torch.promote_types(input.dtype, torch.float32))
         axes = [axis for axis in range(input.dim()) if axis != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
         processes = world()[1]
         # Two passes: E[x^2] - E[x]^2 would lose half the digits where the mean is large.
-        mean = all_reduce(input.mean(axes)) / processes
-        centered = input - mean.view(shape)
+        mean = all_reduce(wide.mean(axes)) / processes
+        centered = wide - mean.view(shape)
         variance = all_reduce(centered.square().mean(axes)) / processes
         with torch.no_grad():
             count = input.numel() // input.shape[1] * processes
@@ -55,7 +56,7 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
         out = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out
+        return out.to(input.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
         if (
@@ -84,9 +85,9 @@ def synchronize_batch_norm(net: nn.Module) -> None:
                     affine=child.affine,
                     track_running_stats=child.track_running_stats,
                 )
-                synced.load_state_dict(child.state_dict())
-                synced.train(child.training)
-                setattr(parent, name, synced.to(next(child.parameters(), torch.empty(0))))
+                # Assigning keeps device and precision; copying would round float64 to float32.
+                synced.load_state_dict(child.state_dict(), assign=True)
+                setattr(parent, name, synced.train(child.training))
 
 
 def parallelize(task: nn.Module, device: torch.device) -> nn.Module:

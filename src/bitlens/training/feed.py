@@ -97,11 +97,13 @@ class Feed:
 
 
 def _subset(images: Images, wanted: int) -> Images:
-    if wanted == 0:
+    if wanted in (0, len(images)):
         return images
-    if wanted >= len(images):
+    classes = len(images.labels.unique())
+    if not classes <= wanted < len(images):
         raise BitlensError(
-            f"recipe: train_images={wanted} but there are only {len(images)}; use 0 for all"
+            f"recipe: train_images={wanted}, but there are {len(images)} images of {classes} classes; "
+            f"give a number from {classes} to {len(images)}, or 0 for all"
         )
     source = torch.Generator().manual_seed(seed_for(0, "subset"))
     _, taken = hold_out(images.labels, wanted / len(images), source)

@@ -5,37 +5,31 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bitlens.errors import BitlensError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary sibling, flush it to disk, then put it in the place of `path`.
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to a temporary sibling, flush it to the disk, then put it in `path`'s place.
 
     Raises:
         BitlensError: it could not be written; the previous file, if any, is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        kept = "; the previous file is intact" if path.exists() else ""
+        if not isinstance(error, OSError):
+            raise
+        kept = "; the previous file is intact" if path.is_file() else ""
         raise BitlensError(f"could not write {path}: {error.strerror or error}{kept}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Atomically write `content`."""
-    write_atomically(path, lambda target: _write(target, content))
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -43,5 +37,7 @@ def write_json(path: Path, record: Any) -> None:
     write_bytes(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def _write(target: Path, content: bytes) -> None:
-    target.write_bytes(content)
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of writers that were killed; nobody may be writing meanwhile."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)

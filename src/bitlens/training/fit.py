@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -146,31 +147,50 @@ class _Run:
 
     def go(self, resume: bool) -> dict[str, Any]:
         recipe, run = self.recipe, self.run
-        started_before = resume and run.recipe_file.exists()
-        if started_before:
+        resumed = resume and run.recipe_file.exists()
+        if resumed:
             run.check_same(recipe)
             if run.complete:
                 return read_json(run.summary_file)
-        self.feed = Feed(recipe, self.device)
+        else:
+            run.check_free()
+        with ExitStack() as held:
+            if resumed:
+                self._lock(held)
+            self._build()
+            done = 0
+            if resumed:
+                done = self._restore()
+            elif self.rank == 0:
+                # Only now: whatever was wrong so far has left no folder behind.
+                self._lock(held)
+                run.create(recipe)
+            return self._train(done)
+
+    def _lock(self, held: ExitStack) -> None:
+        if self.rank == 0:
+            held.enter_context(self.run.locked())
+
+    def _build(self) -> None:
+        self.feed = Feed(self.recipe, self.device)
         self.task = build_task(
-            recipe, self.feed.data, len(self.feed.train), self.device, self.find_teacher
+            self.recipe, self.feed.data, len(self.feed.train), self.device, self.find_teacher
         )
         self.net = self.task.net
         self.wrapped: nn.Module = parallelize(self.task, self.device)
-        self.streams = Streams(recipe.seed)
+        self.streams = Streams(self.recipe.seed)
         self.optimizer: torch.optim.Optimizer | None = None
         self.best = -1.0
-        done = self._restore() if started_before else 0
-        if self.rank == 0 and not started_before:
-            run.create(recipe)
+
+    def _train(self, done: int) -> dict[str, Any]:
         if self.rank == 0 and done == 0:
-            write_json(run.env_file, environment(self.device, self.processes))
+            write_json(self.run.env_file, environment(self.device, self.processes))
         self._describe()
         if done:
             self.display.note(f"resumed after epoch {done}")
-        self.display.begin(recipe.epochs, self.feed.steps)
+        self.display.begin(self.recipe.epochs, self.feed.steps)
         try:
-            for stage in plan_stages(recipe):
+            for stage in plan_stages(self.recipe):
                 if stage.last > done:
                     self._train_stage(stage, done)
         finally:
@@ -179,38 +199,47 @@ class _Run:
 
     def _restore(self) -> int:
         """Load the checkpoint, if the run got as far as writing one; the epochs it covers."""
-        if not self.run.state_file.exists():
+        run = self.run
+        if not run.state_file.exists():
             if self.rank == 0:
-                self.run.rewind_metrics(0)
+                run.rewind_metrics(0)
             return 0
-        state = load_checkpoint(self.run.state_file)
+        state = load_checkpoint(run.state_file)
         if state.get("recipe") != self.recipe.digest:
             raise BitlensError(
-                f"{self.run.state_file}: the checkpoint belongs to recipe {state.get('recipe')}, "
+                f"{run.state_file}: the checkpoint belongs to recipe {state.get('recipe')}, "
                 f"not {self.recipe.digest}; choose another folder"
             )
-        threads = read_json(self.run.env_file)["threads"]
-        if threads != torch.get_num_threads():
-            self.display.note(
-                f"the run was started with {threads} threads and continues with "
-                f"{torch.get_num_threads()}: results may differ in the last bits (--threads {threads})"
-            )
+        self._note_changes()
+        epoch = state["epoch"]
+        stage = next(s for s in plan_stages(self.recipe) if s.first <= epoch <= s.last)
+        self.optimizer = make_optimizer(self.recipe, self.task, stage.weight_decay)
         try:
             self.task.load_state_dict(state["task"])
-        except RuntimeError as error:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
             raise BitlensError(
-                f"{self.run.state_file}: the checkpoint does not fit the net: "
+                f"{run.state_file}: the checkpoint does not fit the net: "
                 f"{str(error).splitlines()[-1].strip()}"
             ) from error
         self.streams.restore(state["streams"])
         self.best = state["best"]
-        epoch = state["epoch"]
-        stage = next(s for s in plan_stages(self.recipe) if s.first <= epoch <= s.last)
-        self.optimizer = make_optimizer(self.recipe, self.task, stage.weight_decay)
-        self.optimizer.load_state_dict(state["optimizer"])
         if self.rank == 0:
-            self.run.rewind_metrics(epoch)
+            run.rewind_metrics(epoch)
         return epoch
+
+    def _note_changes(self) -> None:
+        """Tell what differs from the environment the run was started in."""
+        began, now = read_json(self.run.env_file), environment(self.device, self.processes)
+        changed = [
+            f"{key} {began.get(key)} -> {now[key]}"
+            for key in ("threads", "processes", "torch", "cpu", "device")
+            if began.get(key) != now[key]
+        ]
+        if changed:
+            self.display.note(
+                f"the run continues with {', '.join(changed)}: results may differ in the last bits"
+            )
 
     def _describe(self) -> None:
         example = next(iter(self.feed.evaluation(self.feed.held)))[0][:1]
@@ -286,6 +315,8 @@ class _Run:
         statistics = CodeStatistics(self.net)
         with statistics.watching():
             accuracy, loss = evaluate(self.net, feed.evaluation(feed.held), len(feed.data.classes))
+        if not math.isfinite(loss):
+            raise blame_non_finite(self.net, self._look_at_held, epoch, epoch * feed.steps)
         total, per_layer = flip_rates(before, weight_signs(self.net))
         entropies = statistics.entropies()
         if epoch == 1:
@@ -322,6 +353,10 @@ class _Run:
         self.best = max(self.best, accuracy)
         if self.rank == 0:
             self.run.append_metrics(row)
+            self.run.save_weights(self.run.last_file, self.net)
+            if improved:
+                self.run.save_weights(self.run.best_file, self.net)
+            # The checkpoint last: a kill before it repeats this epoch, and with it all of the above.
             save_checkpoint(
                 self.run.state_file,
                 {
@@ -333,10 +368,12 @@ class _Run:
                     "streams": self.streams.state(),
                 },
             )
-            self.run.save_weights(self.run.last_file, self.net)
-            if improved:
-                self.run.save_weights(self.run.best_file, self.net)
         self.display.epoch(row)
+
+    def _look_at_held(self) -> None:
+        self.net.eval()
+        for images, _ in self.feed.evaluation(self.feed.held):
+            self.net(images)
 
     def _finish(self) -> dict[str, Any]:
         feed, recipe = self.feed, self.recipe

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from bitlens.errors import BitlensError, unknown
 from bitlens.methods import METHODS
@@ -26,7 +28,8 @@ class Recipe:
         seed: source of every random stream of the run.
         data: data set: a name, parquet:PATH, folder:PATH or hub:NAME.
         image_size: side in pixels to resize to; 0 keeps the data's own.
-        train_images: use only this many training images, class-balanced; 0 uses all.
+        train_images: use only about this many training images, the same share of every class, in
+            whole images; 0 uses all.
         validation: share of the training images held out for validation; 0 evaluates on test.
         augment: training augmentation, see `bitlens list data`.
         model: net, see `bitlens list models`; the shortcut kind is part of the name.
@@ -74,6 +77,15 @@ class Recipe:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        for record in (self, self.cmim):
+            _check_types(type(record), vars(record), "recipe")
+        _spell_floats(self)
+        object.__setattr__(self, "cmim", replace(self.cmim))
+        _spell_floats(self.cmim)
+        if not self.name or self.name.startswith(".") or set(self.name) & set("/\\\n"):
+            raise BitlensError(
+                f"recipe: name={self.name!r}; it names a folder: not empty, no slash, no leading dot"
+            )
         if self.method != FLOAT and self.method not in METHODS:
             raise unknown("method", self.method, [*METHODS, FLOAT])
         if self.objective not in OBJECTIVES:
@@ -84,12 +96,15 @@ class Recipe:
                     f"recipe: {name}={getattr(self, name)}; it must be at least {low}"
                 )
         for name in ("weight", "hard_labels", "weight_decay", "warmup"):
-            if not getattr(self, name) >= 0:
-                raise BitlensError(f"recipe: {name}={getattr(self, name)}; it must not be negative")
-        if not self.lr > 0:
-            raise BitlensError(f"recipe: lr={self.lr}; it must be positive")
-        if not 0 <= self.validation < 1:
-            raise BitlensError(f"recipe: validation={self.validation}; it must lie in [0, 1)")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BitlensError(
+                    f"recipe: {name}={getattr(self, name)}; it must be finite and not negative"
+                )
+        if not 0 < self.lr < math.inf:
+            raise BitlensError(f"recipe: lr={self.lr}; it must be finite and positive")
+        for name in ("validation", "momentum", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BitlensError(f"recipe: {name}={getattr(self, name)}; it must lie in [0, 1)")
         if self.warmup >= self.epochs:
             raise BitlensError(
                 f"recipe: warmup={self.warmup} leaves nothing of {self.epochs} epochs"
@@ -134,19 +149,29 @@ class Recipe:
         Raises:
             BitlensError: another schema version, an unknown or missing field; names `source`.
         """
-        record = dict(record)
-        version = record.pop("schema", None)
+        if not isinstance(record, dict):
+            raise BitlensError(f"{source}: holds {type(record).__name__}, not a recipe's fields")
+        version = record.get("schema")
         if version != SCHEMA:
             raise BitlensError(f"{source}: schema {version!r}, this bitlens reads {SCHEMA}")
-        inner = record.pop("cmim", {})
+        outer = {key: value for key, value in record.items() if key not in ("schema", "cmim")}
+        inner = record.get("cmim")
+        if not isinstance(inner, dict):
+            raise BitlensError(f"{source}: field 'cmim' is missing or not a set of fields")
         for kind, given, known in (
-            ("recipe field", record, {f.name for f in fields(cls)}),
+            ("recipe field", outer, {f.name for f in fields(cls)} - {"cmim"}),
             ("CMIM setting", inner, {f.name for f in fields(CMIMConfig)}),
         ):
             for name in given:
                 if name not in known:
                     raise BitlensError(f"{source}: {unknown(kind, name, known)}")
-        return cls(**record, cmim=CMIMConfig(**inner))
+            if missing := sorted(known - set(given)):
+                raise BitlensError(f"{source}: {kind} {missing[0]!r} is missing")
+        _check_types(CMIMConfig, inner, f"{source}, cmim")
+        try:
+            return cls(**outer, cmim=CMIMConfig(**inner))
+        except BitlensError as error:
+            raise BitlensError(f"{source}: {error}") from error
 
     @property
     def digest(self) -> str:
@@ -157,6 +182,26 @@ class Recipe:
     def with_seed(self, seed: int) -> Recipe:
         """The same recipe from another seed."""
         return replace(self, seed=seed)
+
+
+def _check_types(kind: type, values: Mapping[str, Any], where: str) -> None:
+    """Refuse a value of another type than the field's: JSON and Python callers check nothing."""
+    for name, hint in get_type_hints(kind).items():
+        value, choices = values[name], get_args(hint)
+        if choices:
+            if value not in choices:
+                raise BitlensError(f"{where}: {unknown(name, str(value), choices)}")
+            continue
+        accepted = (int, float) if hint is float else hint
+        if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
+            raise BitlensError(f"{where}: {name}={value!r} should be of type {hint.__name__}")
+
+
+def _spell_floats(record: Recipe | CMIMConfig) -> None:
+    """Turn 1 into 1.0 where a float belongs: equal recipes have equal digests."""
+    for name, hint in get_type_hints(type(record)).items():
+        if hint is float:
+            object.__setattr__(record, name, float(getattr(record, name)))
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:

@@ -1,27 +1,30 @@
 """The run folder: the only thing training shares with reports and the engine.
 
 recipe.json, env.json, layers.json, metrics.jsonl, state.pt, last.safetensors, best.safetensors and,
-when the run is done, summary.json.
+when the run is done, summary.json. An empty .lock tells processes apart that would train here.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_model, save
+from torch import Tensor, nn
 
 import bitlens
 from bitlens.errors import BitlensError
-from bitlens.training.files import write_atomically, write_bytes, write_json
+from bitlens.training.files import remove_leftovers, write_bytes, write_json
 from bitlens.training.recipe import Recipe, differences
 
 
@@ -38,28 +41,58 @@ class RunFolder:
         self.last_file = self.path / "last.safetensors"
         self.best_file = self.path / "best.safetensors"
         self.summary_file = self.path / "summary.json"
+        self.lock_file = self.path / ".lock"
 
     @property
     def complete(self) -> bool:
         """Whether the run finished."""
         return self.summary_file.exists()
 
-    def create(self, recipe: Recipe) -> None:
-        """Start a new run here.
+    def check_free(self) -> None:
+        """Refuse to start a new run where there is one.
 
         Raises:
-            BitlensError: a run is here already, or the folder cannot be made.
+            BitlensError: a run is here already.
         """
         if self.recipe_file.exists():
             raise BitlensError(
                 f"{self.path} already holds a run; continue it with --resume or choose another folder"
             )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that trains here; makes the folder if need be.
+
+        The system lets go of the lock when the process ends, however it ends. What a killed process
+        was in the middle of writing is removed.
+
+        Raises:
+            BitlensError: another process trains here, or the folder cannot be made.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            file = self.lock_file.open("a")
         except OSError as error:
             raise BitlensError(
-                f"cannot make the run folder {self.path}: {error.strerror}"
+                f"cannot use {self.path} as a run folder: {error.strerror}"
             ) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BitlensError(
+                    f"another process is training in {self.path}; wait for it or choose another folder"
+                ) from error
+            remove_leftovers(self.path)
+            yield
+
+    def create(self, recipe: Recipe) -> None:
+        """Start a new run here, in a folder that is `locked`.
+
+        Raises:
+            BitlensError: a run is here already, or the folder cannot be written.
+        """
+        self.check_free()
         write_json(self.recipe_file, recipe.to_json())
 
     def recipe(self) -> Recipe:
@@ -86,35 +119,49 @@ class RunFolder:
             )
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one line to metrics.jsonl."""
+        """Add one line to metrics.jsonl; it is on the disk when this returns."""
         try:
             with self.metrics_file.open("a") as file:
                 file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise BitlensError(f"could not write {self.metrics_file}: {error.strerror}") from error
 
     def rewind_metrics(self, epoch: int) -> None:
-        """Forget the lines of epochs after `epoch`: they were written, but not checkpointed."""
-        if not self.metrics_file.exists():
-            return
-        kept = []
-        for line in self.metrics_file.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if row["epoch"] > epoch:
-                break
-            kept.append(line + "\n")
-        write_bytes(self.metrics_file, "".join(kept).encode())
+        """Forget the lines of epochs after `epoch`: they were written, but not checkpointed.
+
+        Raises:
+            BitlensError: a line of epochs 1 to `epoch` is damaged or missing.
+        """
+        lines = self.metrics_file.read_text().splitlines() if self.metrics_file.exists() else []
+        for expected in range(1, epoch + 1):
+            if len(lines) < expected or _epoch_of(lines[expected - 1]) != expected:
+                raise BitlensError(
+                    f"{self.metrics_file}, line {expected}: damaged or missing, though the checkpoint "
+                    f"covers {epoch} epochs; restore the file or start again in another folder"
+                )
+        write_bytes(self.metrics_file, "".join(f"{line}\n" for line in lines[:epoch]).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
         """All rows of metrics.jsonl."""
         return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
 
     def save_weights(self, path: Path, net: nn.Module) -> None:
-        """Write a net's parameters and buffers as safetensors."""
-        write_atomically(path, lambda target: save_model(net, str(target)))
+        """Atomically write a net's parameters and buffers as safetensors, shared ones once."""
+        # Not safetensors' own file writer: it makes files that only the owner may read, and a
+        # full disk would surface as an error of its own kind.
+        kept: dict[Any, str] = {}
+        also: dict[str, str] = {}
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in net.state_dict().items():
+            storage = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            if tensor.numel() and storage in kept:
+                also[name] = kept[storage]
+                continue
+            kept[storage] = name
+            tensors[name] = tensor.contiguous()
+        write_bytes(path, save(tensors, metadata=also or None))
 
 
 def load_weights(path: Path, net: nn.Module) -> None:
@@ -130,12 +177,22 @@ def load_weights(path: Path, net: nn.Module) -> None:
         raise BitlensError(f"{path}: cannot load these weights into the net: {first}") from error
 
 
+def _epoch_of(line: str) -> int | None:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row.get("epoch") if isinstance(row, dict) else None
+
+
 def read_json(path: Path) -> Any:
     """Parse a JSON file; a BitlensError names it when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BitlensError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BitlensError(f"{path}: not text (byte {error.start}); the file is damaged") from error
     except json.JSONDecodeError as error:
         raise BitlensError(f"{path}, line {error.lineno}: damaged JSON ({error.msg})") from error
 

@@ -30,18 +30,16 @@ class StagePlan:
 
 
 def plan_stages(recipe: Recipe) -> list[StagePlan]:
-    """Split the recipe's epochs over the stages of its plan; every stage gets at least one."""
+    """Split the recipe's epochs over the stages of its plan; every stage gets at least one.
+
+    Half an epoch is rounded up, so of an odd number the earlier stage has one more.
+    """
     stages = TWO_STEP if recipe.plan == "two-step" else ONE_STEP
     plans, first = [], 1
     for number, stage in enumerate(stages, start=1):
-        remaining = len(stages) - number
-        if remaining:
-            last = min(
-                max(first, first - 1 + round(recipe.epochs * stage.share)),
-                recipe.epochs - remaining,
-            )
-        else:
-            last = recipe.epochs
+        later = len(stages) - number
+        wanted = max(math.floor(recipe.epochs * stage.share + 0.5), 1)
+        last = min(first - 1 + wanted, recipe.epochs - later) if later else recipe.epochs
         decay = recipe.weight_decay if stage.weight_decay is None else stage.weight_decay
         plans.append(
             StagePlan(
@@ -82,8 +80,10 @@ def make_optimizer(recipe: Recipe, task: nn.Module, weight_decay: float) -> torc
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
     ]
+    # One kernel for all tensors: a contrast adds four small ones per layer.
     if recipe.optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=recipe.lr)
+        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+    nesterov = recipe.momentum > 0
     return torch.optim.SGD(
-        groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+        groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True
     )
