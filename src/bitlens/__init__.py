@@ -13,6 +13,7 @@ from bitlens.errors import BitlensError
 if TYPE_CHECKING:
     from bitlens.models.convert import binarize as binarize
     from bitlens.models.convert import set_progress as set_progress
+    from bitlens.models.recalibrate import recalibrate as recalibrate
     from bitlens.models.summary import Summary as Summary
     from bitlens.models.summary import summary as summary
     from bitlens.objectives.cmim import CMIM as CMIM
@@ -27,6 +28,7 @@ _PLACES = {
     "LogitKD": "bitlens.objectives.distill",
     "Summary": "bitlens.models.summary",
     "binarize": "bitlens.models.convert",
+    "recalibrate": "bitlens.models.recalibrate",
     "set_progress": "bitlens.models.convert",
     "summary": "bitlens.models.summary",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "LogitKD",
     "Summary",
     "binarize",
+    "recalibrate",
     "set_progress",
     "summary",
 ]

@@ -121,7 +121,11 @@ def test_every_anchor_counts_its_own_negatives() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**31), sharpness=st.floats(0.0, 30.0), loss=st.sampled_from(["infonce", "nce"]))
+@given(
+    seed=st.integers(0, 2**31),
+    sharpness=st.floats(0.0, 30.0),
+    loss=st.sampled_from(["infonce", "nce"]),
+)
 def test_bound_never_exceeds_the_ceiling(seed: int, sharpness: float, loss: str) -> None:
     """log(N + 1) for InfoNCE; log N and the one nat that NCE loses to its negatives for NCE."""
     positive, candidates, negative, log_z = random_scores(seed, 4, 8)

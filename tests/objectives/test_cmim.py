@@ -23,9 +23,12 @@ from bitlens.objectives.config import PRESETS, CMIMConfig
 IMAGES = 40
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 3, 3])
 INDICES = torch.tensor([3, 39, 0, 8, 12, 21, 5, 30])
+INFONCE: dict[str, Any] = {"loss": "infonce", "temperature": 0.2, "width": 64, "beta": 1.0}
 
 
-def make_net(method: str = "bireal", seed: int = 0, model: str = "resnet8-bireal-poolpad") -> nn.Module:
+def make_net(
+    method: str = "bireal", seed: int = 0, model: str = "resnet8-bireal-poolpad"
+) -> nn.Module:
     return create(model, method=method, classes=4, channels=3, image_size=8, seed=seed)
 
 
@@ -80,13 +83,15 @@ class TestOnePass:
             net(draw_images(seed=step))
             cmim().loss.backward()
         assert len(calls) == 3 * (1 + len(signs_of(net)))
-        counts = {int(m.num_batches_tracked) for m in net.modules() if isinstance(m, nn.BatchNorm2d)}
+        counts = {
+            int(m.num_batches_tracked) for m in net.modules() if isinstance(m, nn.BatchNorm2d)
+        }
         assert counts == {3}
 
     def test_pairs_come_from_that_pass(self) -> None:
         """Loss against a direct computation from activations caught by other hooks."""
         net = make_net()
-        cmim = CMIM(net, "tuned", pool=1)
+        cmim = CMIM(net, **INFONCE)
         seen = captured_forward(net, draw_images())
         term = cmim()
         losses = []
@@ -138,7 +143,7 @@ class TestHeads:
 
     def test_training_heads_raises_the_bound(self) -> None:
         net = make_net()
-        cmim = CMIM(net, "tuned")
+        cmim = CMIM(net, **INFONCE)
         optimizer = torch.optim.Adam(cmim.parameters(), lr=1e-2)
         images, bounds = draw_images(32), []
         for _ in range(15):
@@ -174,12 +179,16 @@ class TestHeads:
         net(draw_images())
         cmim()
         for loss in sides:
-            found = torch.autograd.grad(loss, list(net.parameters()), retain_graph=True, allow_unused=True)
+            found = torch.autograd.grad(
+                loss, list(net.parameters()), retain_graph=True, allow_unused=True
+            )
             assert any(g is not None and float(g.abs().max()) > 0 for g in found)
         assert len(sides) == 2
 
     def test_learned_critic(self) -> None:
-        names = {n for n, p in CMIM(make_net(), learn_critic=True).named_parameters() if p.requires_grad}
+        names = {
+            n for n, p in CMIM(make_net(), learn_critic=True).named_parameters() if p.requires_grad
+        }
         assert any(n.endswith("log_z") for n in names) and any("temperature" in n for n in names)
         names = {n for n, p in CMIM(make_net()).named_parameters() if p.requires_grad}
         assert all("_head." in n for n in names)
@@ -241,11 +250,13 @@ class TestGradientRouting:
     @pytest.mark.parametrize("grad", ["both", "binary-only", "float-only"])
     def test_against_detaching_by_hand(self, grad: str) -> None:
         net = make_net()
-        cmim = CMIM(net, "tuned", pool=1, grad=grad)
+        cmim = CMIM(net, grad=grad, **INFONCE)
         seen = captured_forward(net, draw_images())
         ours = gradients(cmim().loss, net)
         losses = []
-        for (a_f, a_b), contrast in zip(captured_forward(net, draw_images()), cmim.contrasts, strict=True):
+        for (a_f, a_b), contrast in zip(
+            captured_forward(net, draw_images()), cmim.contrasts, strict=True
+        ):
             a_f = a_f.detach() if grad == "binary-only" else a_f
             a_b = a_b.detach() if grad == "float-only" else a_b
             u = F.normalize(contrast.u_head.project(a_b.mean((2, 3))), dim=1)
@@ -265,7 +276,9 @@ class TestGradientRouting:
         both, binary, real = (route(g) for g in ("both", "binary-only", "float-only"))
         assert max(float(g.abs().max()) for g in binary) > 1e-6
         assert max(float(g.abs().max()) for g in real) > 1e-6
-        assert_same_tensors(both, [b + r for b, r in zip(binary, real, strict=True)], rtol=1e-3, atol=1e-6)
+        assert_same_tensors(
+            both, [b + r for b, r in zip(binary, real, strict=True)], rtol=1e-3, atol=1e-6
+        )
 
     @pytest.mark.parametrize("grad", ["binary-only", "float-only"])
     def test_heads_learn_on_both_sides_whatever_the_route(self, grad: str) -> None:
@@ -304,7 +317,9 @@ class TestLayers:
 
     def test_unknown_names(self) -> None:
         net = make_net()
-        with pytest.raises(BitlensError, match=r"'stages\.0\.0\.cnov'.*did you mean stages\.0\.0\.conv"):
+        with pytest.raises(
+            BitlensError, match=r"'stages\.0\.0\.cnov'.*did you mean stages\.0\.0\.conv"
+        ):
             CMIM(net, layers="stages.0.0.cnov")
         with pytest.raises(BitlensError, match="names nothing"):
             CMIM(net, layers=",")
@@ -333,7 +348,9 @@ class TestLayers:
         distinct = {id(layer.activation) for layer in binary_layers(net).values()}
         names = CMIM(net).names
         assert len(names) == len(distinct) < len(binary_layers(net))
-        assert any(n.endswith(".left") for n in names) and not any(n.endswith(".right") for n in names)
+        assert any(n.endswith(".left") for n in names) and not any(
+            n.endswith(".right") for n in names
+        )
 
 
 class TestStates:
@@ -473,7 +490,10 @@ class TestSaving:
         net(draw_images())
         (contrast,) = cmim.contrasts
         ((u, v),) = cmim._features()
-        u, v = (F.normalize(h.project(x), dim=1) for h, x in ((contrast.u_head, u), (contrast.v_head, v)))
+        u, v = (
+            F.normalize(h.project(x), dim=1)
+            for h, x in ((contrast.u_head, u), (contrast.v_head, v))
+        )
         scores = (u @ v.T / 0.1).exp().detach()
         kept = [scores[i, j] for i in range(8) for j in range(8) if LABELS[i] != LABELS[j]]
         net(draw_images())

@@ -119,7 +119,7 @@ def test_no_information_where_there_is_none(loss: str) -> None:
 def test_more_information_than_the_ceiling_saturates_below_it(loss: str) -> None:
     """Twelve clean bits are 8.3 nats; 255 negatives cannot show more than the ceiling."""
     reading = trained_reading(noisy_bits(12, 0.0), 12, loss, steps=200)
-    assert 0.8 * reading.ceiling < reading.mean <= reading.ceiling
+    assert 0.6 * reading.ceiling < reading.mean <= reading.ceiling
 
 
 def test_truth_of_noisy_signs_agrees_with_a_histogram() -> None:

@@ -34,7 +34,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     source = Path(alone.create.__code__.co_filename).parents[2]
     started = [
         subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(folder)],
+            [sys.executable, "-W", "error", str(PROGRAM), str(folder)],
             env={
                 **os.environ,
                 "PYTHONPATH": str(source),

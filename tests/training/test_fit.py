@@ -95,7 +95,9 @@ def test_the_run_folder_is_complete_and_true(quick, rows, tmp_path: Path) -> Non
     assert [row["t"] for row in metrics] == [pytest.approx(k / 3) for k in (1, 2, 3)]
     assert {row["eval_split"] for row in metrics} == {"test"}
     assert {row["stage"] for row in metrics} == {1}
-    assert [row["lr"] for row in metrics] == [pytest.approx(0.01 * (1 - s / 21)) for s in (6, 13, 20)]
+    assert [row["lr"] for row in metrics] == [
+        pytest.approx(0.01 * (1 - s / 21)) for s in (6, 13, 20)
+    ]
     for row in metrics:
         assert row["flip_rate_layers"].keys() == row["bound_layers"].keys() == set(BINARY)
         assert row["code_entropy"] == pytest.approx(
@@ -270,9 +272,7 @@ def test_a_teacher_of_weight_zero_is_not_asked_for(quick, tmp_path: Path) -> Non
     fit(recipe, tmp_path / "run", find_teacher=never)
 
 
-def test_same_seed_same_bits_other_seed_other_bits(
-    quick, tmp_path: Path, assert_same_run
-) -> None:
+def test_same_seed_same_bits_other_seed_other_bits(quick, tmp_path: Path, assert_same_run) -> None:
     recipe = quick(objective="cmim", weight=0.1, method="reactnet")
     fit(recipe, tmp_path / "a")
     torch.manual_seed(12345)

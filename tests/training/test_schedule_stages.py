@@ -34,8 +34,12 @@ class TestStages:
         assert 0 <= first.epochs - second.epochs <= 1
         assert (first.number, second.number) == (1, 2)
 
-    @pytest.mark.parametrize(("epochs", "split"), [(2, (1, 1)), (3, (2, 1)), (5, (3, 2)), (7, (4, 3))])
-    def test_an_odd_epoch_goes_to_the_first_stage(self, epochs: int, split: tuple[int, int]) -> None:
+    @pytest.mark.parametrize(
+        ("epochs", "split"), [(2, (1, 1)), (3, (2, 1)), (5, (3, 2)), (7, (4, 3))]
+    )
+    def test_an_odd_epoch_goes_to_the_first_stage(
+        self, epochs: int, split: tuple[int, int]
+    ) -> None:
         stages = plan_stages(Recipe(plan="two-step", epochs=epochs))
         assert tuple(stage.epochs for stage in stages) == split
 
@@ -65,7 +69,11 @@ class TestStages:
 class TestLearningRate:
     @pytest.mark.parametrize(
         ("schedule", "quarter", "middle"),
-        [("linear", 0.75, 0.5), ("cosine", (1 + math.cos(math.pi / 4)) / 2, 0.5), ("constant", 1, 1)],
+        [
+            ("linear", 0.75, 0.5),
+            ("cosine", (1 + math.cos(math.pi / 4)) / 2, 0.5),
+            ("constant", 1, 1),
+        ],
     )
     def test_closed_forms(self, schedule: str, quarter: float, middle: float) -> None:
         recipe = Recipe(lr=0.2, schedule=schedule)
@@ -76,7 +84,9 @@ class TestLearningRate:
         assert end == pytest.approx(0.2 if schedule == "constant" else 0.0, abs=1e-12)
 
     @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
-    def test_warm_up_rises_in_equal_steps_and_the_decay_starts_after_it(self, schedule: str) -> None:
+    def test_warm_up_rises_in_equal_steps_and_the_decay_starts_after_it(
+        self, schedule: str
+    ) -> None:
         """The program's cosine was created with a negative epoch and ran wrong after the warm-up."""
         recipe = Recipe(lr=0.2, schedule=schedule, epochs=9, warmup=1.0)
         rates = [learning_rate(recipe, step, 110, 10) for step in range(110)]
@@ -85,7 +95,11 @@ class TestLearningRate:
         assert rates[10:] == pytest.approx(plain)
 
     @settings(deadline=None)
-    @given(steps=st.integers(1, 300), share=st.floats(0, 1), schedule=st.sampled_from(["linear", "cosine"]))
+    @given(
+        steps=st.integers(1, 300),
+        share=st.floats(0, 1),
+        schedule=st.sampled_from(["linear", "cosine"]),
+    )
     def test_positive_below_the_peak_and_falling_after_warm_up(
         self, steps: int, share: float, schedule: str
     ) -> None:
@@ -114,12 +128,16 @@ class TestOptimizer:
         assert len(grouped) == len(set(grouped))
         assert set(grouped) == {id(p) for p in task.parameters()}
         decayed = {
-            id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]
+            id(p)
+            for group in optimizer.param_groups
+            if group["weight_decay"]
+            for p in group["params"]
         }
         expected = {
             id(module.weight)
             for module in task.modules()
-            if isinstance(module, nn.Conv2d | nn.Linear) or module in binary_layers(task.net).values()
+            if isinstance(module, nn.Conv2d | nn.Linear)
+            or module in binary_layers(task.net).values()
         }
         assert decayed == expected
         assert {group["weight_decay"] for group in optimizer.param_groups} == {0.03, 0.0}
@@ -135,7 +153,11 @@ class TestOptimizer:
         recipe = Recipe(optimizer="sgd", momentum=0.8, lr=0.3)
         sgd = make_optimizer(recipe, task, 0.0)
         assert isinstance(sgd, torch.optim.SGD)
-        assert sgd.defaults["momentum"] == 0.8 and sgd.defaults["nesterov"] and sgd.defaults["lr"] == 0.3
+        assert (
+            sgd.defaults["momentum"] == 0.8
+            and sgd.defaults["nesterov"]
+            and sgd.defaults["lr"] == 0.3
+        )
         plain = make_optimizer(replace(recipe, momentum=0.0), task, 0.0)
         assert not plain.defaults["nesterov"]
         assert isinstance(make_optimizer(Recipe(), task, 0.0), torch.optim.AdamW)
@@ -146,7 +168,9 @@ class TestOptimizer:
         recipe = Recipe(optimizer=name, lr=0.05)
         tasks = []
         for _ in range(2):
-            net = create("resnet8-bireal-poolpad", method="bireal", classes=3, channels=3, image_size=8)
+            net = create(
+                "resnet8-bireal-poolpad", method="bireal", classes=3, channels=3, image_size=8
+            )
             net = net.to(dtype=torch.float64, memory_format=torch.channels_last)
             tasks.append(ClassifyTask(net, CMIM(net, "tuned", pool=1).double(), weight=0.1))
         ours = make_optimizer(recipe, tasks[0], 0.01)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from bitlens.cli.options import Machine, Out, named, parse, pick_device, split_names, use_threads
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, unknown
+from bitlens.objectives.config import CMIMConfig
 from bitlens.training.recipe import Recipe
 
 
@@ -38,14 +39,28 @@ def run(arguments: Sequence[str]) -> None:
     names, rest = split_names(arguments)
     options, overrides = parse(Compare, "compare RECIPE...", rest, return_unknown_args=True)
     recipes = named("compare", names)
-    for banned in ("--seed", "--name"):
-        if any(o == banned or o.startswith(f"{banned}=") for o in overrides):
-            raise BitlensError(f"compare: {banned} cannot be shared by all runs; use --seeds N")
+    _check_options(overrides)
     recipes = [_overridden(r, overrides) for r in recipes]
     if options.seeds < 1:
         raise BitlensError(f"compare: seeds={options.seeds}; at least one seed must run")
     out = options.out or Path("runs") / f"{options.baseline or recipes[0].name}-comparison"
     _compare(recipes, options, out)
+
+
+def _check_options(overrides: Sequence[str]) -> None:
+    """Refuse options that neither `compare` nor a recipe has: the two parsers see only their own."""
+    kinds = {"": (*fields(Compare), *fields(Machine), *fields(Recipe)), "cmim.": fields(CMIMConfig)}
+    known = {
+        f"--{prefix}{flag}{field.name.replace('_', '-')}"
+        for prefix, found in kinds.items()
+        for field in found
+        for flag in (("", "no-") if field.type == "bool" else ("",))
+    }
+    for option in (o.partition("=")[0] for o in overrides if o.startswith("--")):
+        if option in ("--seed", "--name"):
+            raise BitlensError(f"compare: {option} cannot be shared by all runs; use --seeds N")
+        if option.replace("_", "-") not in known:
+            raise unknown("option", option, known)
 
 
 def _overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -14,6 +16,41 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        return _gathered(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        rank, _ = world()
+        summed = _total(grads[0])
+        return summed[rank * ctx.rows : (rank + 1) * ctx.rows]
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _total(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _total(grads[0])
+
+
+def _gathered(x: Tensor) -> Tensor:
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world()[1])]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
+
+
+def _total(x: Tensor) -> Tensor:
+    summed = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(summed)
+    return summed
+
+
 def gather(x: Tensor) -> Tensor:
     """Concatenate equally shaped (n, ...) tensors of all ranks in rank order: (ranks n, ...).
 
@@ -21,13 +58,13 @@ def gather(x: Tensor) -> Tensor:
     loss a mean over its own anchors, averaging parameter gradients over ranks (what DDP does) then
     gives exactly the gradient of the mean over the whole batch.
     """
-    _, processes = world()
-    if processes == 1:
+    if world()[1] == 1:
         return x
-    if x.is_floating_point():
-        from torch.distributed.nn.functional import all_gather
+    return _Gather.apply(x) if x.requires_grad else _gathered(x)  # pyrefly: ignore[bad-return]
 
-        return torch.cat(all_gather(x))
-    parts = [torch.empty_like(x) for _ in range(processes)]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)
+
+def total(x: Tensor) -> Tensor:
+    """Sum over all ranks, the same on each; its gradient is the sum of all ranks' gradients."""
+    if world()[1] == 1:
+        return x
+    return _Total.apply(x)  # pyrefly: ignore[bad-return]

@@ -45,7 +45,6 @@ class Batch:
             all_indices=None if indices is None else gather(indices),
         )
 
-
     def others(self, keys: Tensor, processes: int, exclude: str) -> Tensor:
         """(n, processes n) mask of the images that may stand against each of the n local ones.
 

@@ -27,7 +27,9 @@ class SignTaps:
     def __init__(self, net: nn.Module, layers: str, grid: int) -> None:
         found = _unshared(binary_layers(net))
         if not found:
-            raise BitlensError("cmim: the net has no binary layer; call bitlens.binarize(net) first")
+            raise BitlensError(
+                "cmim: the net has no binary layer; call bitlens.binarize(net) first"
+            )
         self.names = _choose(list(found), layers)
         self.features = [_features(found[name], grid) for name in self.names]
         """Columns of each layer's pooled activations."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -26,12 +27,20 @@ def layer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     latent = sum(row["bytes_latent"] for row in rows)
     packed = sum(row["bytes_packed"] for row in rows)
     binary = sum(row["bits"] == 1 for row in rows)
-    table = Table(title=f"{binary} of {plural(len(rows), 'layer')} in 1 bit", show_footer=True)
+    # Neither vertical rules nor wide gaps: the table of a ResNet fits 80 columns.
+    table = Table(
+        title=f"{binary} of {plural(len(rows), 'layer')} in 1 bit",
+        show_footer=True,
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     table.add_column("layer", "total", no_wrap=True)
     table.add_column("kind", no_wrap=True)
     table.add_column("bits", no_wrap=True)
     table.add_column("why")
-    table.add_column("MACs", amount(total(row.get("macs") for row in rows)), justify="right")
+    macs = amount(total(row.get("macs") for row in rows))
+    table.add_column("MACs", macs, justify="right", no_wrap=True)
     table.add_column("latent", size(latent), justify="right", no_wrap=True)
     table.add_column("packed", size(packed), justify="right", no_wrap=True)
     table.add_column("ratio", ratio(latent, packed), justify="right", no_wrap=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bitlens.objectives.gather import world
+from bitlens.objectives.gather import total, world
 
 
 @contextmanager
@@ -40,16 +42,14 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
         """(n, c, ...) -> same shape."""
         if not self.training or world()[1] == 1:
             return super().forward(input)
-        from torch.distributed.nn.functional import all_reduce
-
         wide = input.to(torch.promote_types(input.dtype, torch.float32))
         axes = [axis for axis in range(input.dim()) if axis != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
         processes = world()[1]
         # Two passes: E[x^2] - E[x]^2 would lose half the digits where the mean is large.
-        mean = all_reduce(wide.mean(axes)) / processes
+        mean = total(wide.mean(axes)) / processes
         centered = wide - mean.view(shape)
-        variance = all_reduce(centered.square().mean(axes)) / processes
+        variance = total(centered.square().mean(axes)) / processes
         with torch.no_grad():
             count = input.numel() // input.shape[1] * processes
             self._track(mean, variance * (count / max(count - 1, 1)))
@@ -98,4 +98,8 @@ def parallelize(task: nn.Module, device: torch.device) -> nn.Module:
     if world()[1] == 1:
         return task
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(task, device_ids=ids, broadcast_buffers=False)
+    # The buffers agree anyway, and banks are large; torch 2.13 renamed the option.
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {name: False}
+    return nn.parallel.DistributedDataParallel(task, device_ids=ids, **options)

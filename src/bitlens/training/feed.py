@@ -21,6 +21,9 @@ from bitlens.training.streams import Streams, seed_for
 
 Images = ImageSet | DiskImageSet
 
+CALIBRATION_IMAGES = 2048
+"""Training images from which the final batch-norm statistics are estimated."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -84,6 +87,19 @@ class Feed:
                 labels=labels[mine],
                 indices=indices[mine].to(self.device),
             )
+
+    def calibration(self) -> list[Tensor]:
+        """Augmented training images for batch-norm statistics, the same in every process.
+
+        Drawn from a stream of their own, so that a resumed run gets the same ones.
+        """
+        source = torch.Generator().manual_seed(seed_for(self.recipe.seed, "calibration"))
+        order = torch.randperm(len(self.train), generator=source)[:CALIBRATION_IMAGES]
+        augment = AUGMENTATIONS[self.recipe.augment]
+        return [
+            self._normalized(augment(images, source))
+            for images, _ in self.train.batches(order.split(256))
+        ]
 
     def evaluation(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's share of `images` in order, (normalised images, labels)."""

@@ -14,6 +14,7 @@ from torch import nn
 from bitlens.errors import BitlensError
 from bitlens.models.convert import set_progress
 from bitlens.models.layers import binary_layers
+from bitlens.models.recalibrate import recalibrate
 from bitlens.models.summary import summary
 from bitlens.objectives.gather import world
 from bitlens.tasks.classify import StepOutput, evaluate
@@ -27,10 +28,10 @@ from bitlens.training.diagnostics import (
     weight_signs,
 )
 from bitlens.training.distributed import parallelize, process_group
-from bitlens.training.feed import Batch, Feed
+from bitlens.training.feed import Batch, Feed, Images
 from bitlens.training.files import write_json
 from bitlens.training.recipe import SCHEMA, Recipe
-from bitlens.training.run import RunFolder, environment, read_json
+from bitlens.training.run import RunFolder, environment, load_weights, read_json
 from bitlens.training.schedule import (
     StagePlan,
     learning_rate,
@@ -314,7 +315,7 @@ class _Run:
         feed, recipe = self.feed, self.recipe
         statistics = CodeStatistics(self.net)
         with statistics.watching():
-            accuracy, loss = evaluate(self.net, feed.evaluation(feed.held), len(feed.data.classes))
+            accuracy, loss = self._evaluate(feed.held)
         if not math.isfinite(loss):
             raise blame_non_finite(self.net, self._look_at_held, epoch, epoch * feed.steps)
         total, per_layer = flip_rates(before, weight_signs(self.net))
@@ -370,6 +371,9 @@ class _Run:
             )
         self.display.epoch(row)
 
+    def _evaluate(self, images: Images) -> tuple[float, float]:
+        return evaluate(self.net, self.feed.evaluation(images), len(self.feed.data.classes))
+
     def _look_at_held(self) -> None:
         self.net.eval()
         for images, _ in self.feed.evaluation(self.feed.held):
@@ -378,7 +382,16 @@ class _Run:
     def _finish(self) -> dict[str, Any]:
         feed, recipe = self.feed, self.recipe
         set_progress(self.net, 1.0)
-        accuracy, loss = evaluate(self.net, feed.evaluation(feed.test), len(feed.data.classes))
+        before, _ = self._evaluate(feed.test)
+        calibration = feed.calibration()
+        if recipe.validation and self.rank == 0:
+            load_weights(self.run.best_file, self.net)
+            recalibrate(self.net, calibration)
+            self.run.save_weights(self.run.best_file, self.net)
+            load_weights(self.run.last_file, self.net)
+        recalibrate(self.net, calibration)
+        accuracy, loss = self._evaluate(feed.test)
+        validation = self._evaluate(feed.held)[0] if recipe.validation else None
         rows = self.run.metrics()
         last = rows[-1]
         seconds = sum(row["seconds"] for row in rows)
@@ -393,7 +406,8 @@ class _Run:
             "data_note": feed.data.note,
             "test_accuracy": accuracy,
             "test_loss": loss,
-            "validation_accuracy": last["eval_accuracy"] if recipe.validation else None,
+            "test_accuracy_running": before,
+            "validation_accuracy": validation,
             "epochs": recipe.epochs,
             "seconds": seconds,
             "step_ms": 1000 * seconds / (recipe.epochs * feed.steps),
@@ -405,5 +419,6 @@ class _Run:
             "bound_valid": last["bound_valid"],
         }
         if self.rank == 0:
+            self.run.save_weights(self.run.last_file, self.net)
             write_json(self.run.summary_file, record)
         return record

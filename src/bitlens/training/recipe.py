@@ -31,7 +31,7 @@ class Recipe:
         train_images: use only about this many training images, the same share of every class, in
             whole images; 0 uses all.
         validation: share of the training images held out for validation; 0 evaluates on test.
-        augment: training augmentation, see `bitlens list data`.
+        augment: training augmentation: none, flip, crop, flip-crop or resized-crop.
         model: net, see `bitlens list models`; the shortcut kind is part of the name.
         method: binarization method, or "float" for the float twin.
         plan: "one-step", or "two-step" (real weights first, then 1-bit weights).

@@ -1,0 +1,63 @@
+"""Every named recipe can be built, and the families differ only in what their names say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bitlens.data import DATASETS
+from bitlens.errors import BitlensError
+from bitlens.models.nets import NETS
+from bitlens.recipes import RECIPES, recipe
+from bitlens.training.recipe import Recipe, differences
+
+FAMILIES = ("demo", "fashion", "cifar10")
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_names_resolve(name: str) -> None:
+    made = RECIPES[name]
+    assert made.name == name and recipe(name) is made
+    assert made.model in NETS and made.data in DATASETS
+    assert made.seed == 0 and made.validation == 0.0
+    if made.teacher:
+        teacher = RECIPES[made.teacher]
+        assert teacher.method == "float" and not teacher.needs_teacher
+        assert teacher.data == made.data
+    assert Recipe.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+@pytest.mark.parametrize("stem", FAMILIES)
+def test_a_family_is_a_controlled_comparison(stem: str) -> None:
+    plain = RECIPES[f"{stem}-plain"]
+    allowed = {
+        "float": {"method"},
+        "paper": {"objective", "weight", "cmim"},
+        "cmim": {"objective", "weight", "cmim"},
+        "released": {"objective", "weight", "cmim", "teacher"},
+        "crd": {"objective", "weight", "cmim", "teacher"},
+        # Its settings of the contrast are never read.
+        "logit-kd": {"objective", "weight", "teacher", "cmim"},
+    }
+    for name, fields in allowed.items():
+        changed = differences(plain, RECIPES[f"{stem}-{name}"])
+        assert {text.partition(":")[0].partition(".")[0] for text in changed} <= fields, name
+        assert changed, f"{stem}-{name} is the plain recipe under another name"
+
+
+def test_families_share_their_settings() -> None:
+    for other in FAMILIES[1:]:
+        for name in ("cmim", "paper", "released", "crd"):
+            a, b = RECIPES[f"demo-{name}"], RECIPES[f"{other}-{name}"]
+            assert (a.cmim, a.weight) == (b.cmim, b.weight)
+
+
+def test_no_two_recipes_are_the_same() -> None:
+    digests = {made.digest: name for name, made in RECIPES.items()}
+    assert len(digests) == len(RECIPES)
+
+
+def test_an_unknown_recipe_suggests_near_ones() -> None:
+    with pytest.raises(BitlensError, match="unknown recipe 'demo-cmmi'; did you mean demo-cmim"):
+        recipe("demo-cmmi")
