@@ -93,6 +93,7 @@ def main() -> None:
     )
     write_tables(options.out, [recipe.name for recipe in family], (), plain.name)
     table = options.out / "comparison.csv"
+    Path("results").mkdir(exist_ok=True)
     shutil.copy(table, Path("results") / f"cmim_{options.stage}_{stem}.csv")
 
 
