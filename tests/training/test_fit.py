@@ -68,7 +68,8 @@ ROW = [
 ]
 SUMMARY = [
     *("schema", "complete", "name", "seed", "digest", "train_images", "test_images", "data_note"),
-    *("test_accuracy", "test_loss", "validation_accuracy", "epochs", "seconds", "step_ms"),
+    *("test_accuracy", "test_loss", "test_accuracy_running", "validation_accuracy"),
+    *("epochs", "seconds", "step_ms"),
     *("parameters", "bytes_latent", "bytes_packed", "bound", "ceiling", "bound_valid"),
 ]
 
@@ -200,7 +201,7 @@ def test_the_two_step_plan(quick, rows, tmp_path: Path, monkeypatch: pytest.Monk
     assert first_of_stage[0] == pytest.approx(first_of_stage[2])
 
 
-def test_validation_chooses_the_best_and_the_test_set_is_used_once(
+def test_validation_chooses_the_best_and_the_test_set_is_seen_only_at_the_end(
     quick, rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
@@ -212,15 +213,45 @@ def test_validation_chooses_the_best_and_the_test_set_is_used_once(
 
     monkeypatch.setattr(fit_module.Feed, "evaluation", watched)
     told = Recorder(tmp_path / "run")
-    summary = fit(quick(validation=0.25, epochs=4), tmp_path / "run", display=told)
-    assert looked.count(80) == 1 and looked[-1] == 80, "the test set once, at the very end"
+    recipe = quick(validation=0.25, epochs=4)
+    summary = fit(recipe, tmp_path / "run", display=told)
+    assert looked.index(80) == 5, "one example for the layer table, then one look an epoch"
     accuracies = [row["eval_accuracy"] for row in rows(tmp_path / "run")]
     assert {row["eval_split"] for row in rows(tmp_path / "run")} == {"validation"}
-    assert summary["validation_accuracy"] == accuracies[-1]
     assert summary["train_images"] == 180
     best = load_file(tmp_path / "run" / "best.safetensors")
     expected = told.weights[accuracies.index(max(accuracies))]
-    assert all(torch.equal(best[name], value) for name, value in expected.items())
+    kept = [name for name in expected if "running_" not in name]
+    assert all(torch.equal(best[name], expected[name]) for name in kept)
+    assert len(kept) < len(expected)
+
+    feed = fit_module.Feed(recipe, CPU)
+    net = load_run_net(tmp_path / "run", feed.data, CPU).eval()
+    images = (feed.held.images.float() / 255 - feed.data.mean[0]) / feed.data.std[0]
+    with torch.no_grad():
+        hits = (net(images).argmax(1) == feed.held.labels).float().mean()
+    assert summary["validation_accuracy"] == pytest.approx(float(hits))
+
+
+def test_the_norms_are_settled_in_order_at_the_end(quick, tmp_path: Path) -> None:
+    """The weights on the disk carry the statistics of evaluation, and only those have changed."""
+    told = Recorder(tmp_path / "run")
+    recipe = quick(epochs=2)
+    fit(recipe, tmp_path / "run", display=told)
+    last = load_file(tmp_path / "run" / "last.safetensors")
+    changed = {
+        name for name, value in told.weights[-1].items() if not torch.equal(last[name], value)
+    }
+    assert changed and all("running_" in name for name in changed)
+    feed = fit_module.Feed(recipe, CPU)
+    net = load_run_net(tmp_path / "run", feed.data, CPU).eval()
+    norm = net.get_submodule("stem.norm")
+    seen: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    with torch.no_grad():
+        for batch in feed.calibration():
+            net(batch)
+    torch.testing.assert_close(norm.running_mean, torch.cat(seen).mean(0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 SCRIPT = """
@@ -33,7 +34,7 @@ def command(pid: int) -> bytes:
         return b""
 
 
-def wait_for(condition, seconds: float = 60) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 180) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -53,7 +54,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     try:
         assert wait_for(lambda: len(workers_of(parent.pid)) == 2)
         workers = workers_of(parent.pid)
-        assert wait_for(lambda: any((tmp_path / "out").glob("*/seed*/metrics.jsonl")))
+        assert wait_for(lambda: any((tmp_path / "out").glob("*/seed*/recipe.json")))
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()

@@ -105,10 +105,9 @@ class Recipe:
         for name in ("validation", "momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise BitlensError(f"recipe: {name}={getattr(self, name)}; it must lie in [0, 1)")
-        if self.warmup >= self.epochs:
-            raise BitlensError(
-                f"recipe: warmup={self.warmup} leaves nothing of {self.epochs} epochs"
-            )
+        shortest = self.epochs // 2 if self.plan == "two-step" else self.epochs
+        if self.warmup >= max(shortest, 1):
+            raise BitlensError(f"recipe: warmup={self.warmup} leaves nothing of {shortest} epochs")
         if self.objective == "none" and self.weight:
             raise BitlensError(
                 f"recipe: weight={self.weight} but objective='none'; name an objective or drop the weight"
