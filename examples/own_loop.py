@@ -15,7 +15,9 @@ def main(steps: int = 100, weight: float = 0.03) -> float:
     source = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Sequential(nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.Hardtanh()),
+        nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.Hardtanh()
+        ),
         nn.Sequential(nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.Hardtanh()),
         nn.Sequential(nn.Conv2d(32, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64), nn.Hardtanh()),
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)),
@@ -35,7 +37,9 @@ def main(steps: int = 100, weight: float = 0.03) -> float:
         loss.backward()
         optimizer.step()
         if step % 20 == 0:
-            print(f"step {step:3d}  loss {loss:.3f}  MI bound {c.bound:.2f} of {c.ceiling:.2f} nats")
+            print(
+                f"step {step:3d}  loss {loss:.3f}  MI bound {c.bound:.2f} of {c.ceiling:.2f} nats"
+            )
 
     bitlens.set_progress(net, 1.0)
     net.eval()

@@ -23,7 +23,10 @@ MARKER = re.compile(r"(<!-- table: (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", r
 
 
 def table(path: Path, column: str, baseline: str) -> str:
-    """Markdown rows: variant, n, accuracy mean ± sd in percent, paired difference with 95 % CI."""
+    """Markdown rows: variant, n, accuracy mean ± sd, paired difference, and what was measured inside.
+
+    Bound and code entropy are means over seeds of the last epoch's.
+    """
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     values: dict[str, dict[int, float]] = {}
@@ -36,8 +39,9 @@ def table(path: Path, column: str, baseline: str) -> str:
         f"{int(first['train_images']):,} images, {split} split, {first['threads']} thread of "
         f"{first['cpu']}, torch {first['torch']}; `{path.relative_to(ROOT)}`",
         "",
-        f"| variant | n | {split} accuracy, % | paired difference to {baseline}, points (95 % CI) |",
-        "|---|---|---|---|",
+        f"| variant | n | {split} accuracy, % | paired difference to {baseline}, points (95 % CI) "
+        "| bound or score, nats | code entropy, bits |",
+        "|---|---|---|---|---|---|",
     ]
     for name, by_seed in values.items():
         found = summarize(by_seed.values())
@@ -46,8 +50,16 @@ def table(path: Path, column: str, baseline: str) -> str:
         if name != baseline:
             mean, low, high = spell(paired_difference(by_seed, values[baseline]), "points")
             cell = mean if low is None else f"{mean} ({low} .. {high})"
-        lines.append(f"| {name} | {found.n} | {100 * found.mean:.2f}{spread} | {cell} |")
+        own = [row for row in rows if row["variant"] == name]
+        inside = " | ".join(average(own, key) for key in ("bound", "code_entropy"))
+        lines.append(f"| {name} | {found.n} | {100 * found.mean:.2f}{spread} | {cell} | {inside} |")
     return "\n".join(lines) + "\n"
+
+
+def average(rows: list[dict[str, str]], key: str) -> str:
+    """Mean of a column over the rows that have it, or a dash."""
+    found = [float(row[key]) for row in rows if row[key]]
+    return f"{sum(found) / len(found):.3f}" if found else "-"
 
 
 def rewritten(text: str) -> str:

@@ -16,7 +16,11 @@ from bitlens.report.statistics import PairedDifference, paired_difference
 ROOT = Path(__file__).parents[1]
 LINES = {
     "infonce": ("InfoNCE, temperature 0.2", "#0072B2", r"infonce-w([\d.]+)"),
-    "infonce-t1": ("InfoNCE, temperature 1", "#009E73", r"infonce-t1-w([\d.]+)|infonce-w([\d.]+)-t1"),
+    "infonce-t1": (
+        "InfoNCE, temperature 1",
+        "#009E73",
+        r"infonce-t1-w([\d.]+)|infonce-w([\d.]+)-t1",
+    ),
     "paper": ("NCE, temperature 0.1 (preset paper)", "#D55E00", r"paper-w([\d.]+)"),
 }
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 70, 40, 20, 60
@@ -67,15 +71,21 @@ def draw(rows: list[dict[str, str]], column: str) -> str:
         parts.append(line(LEFT, y_of(points), WIDTH - RIGHT, y_of(points), style))
         parts.append(text(LEFT - 10, y_of(points) + 4, f"{points:+d}", 'text-anchor="end"'))
     for weight in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3):
-        parts.append(text(x_of(weight), HEIGHT - BOTTOM + 20, f"{weight:g}", 'text-anchor="middle"'))
+        parts.append(
+            text(x_of(weight), HEIGHT - BOTTOM + 20, f"{weight:g}", 'text-anchor="middle"')
+        )
     for shift, (label, color, pattern) in enumerate(LINES.values()):
         offset = 5 * (shift - 1)
         points = curve(rows, pattern, column)
-        path = " ".join(f"{x_of(w) + offset:.1f},{y_of(100 * d.mean):.1f}" for w, d in points.items())
+        path = " ".join(
+            f"{x_of(w) + offset:.1f},{y_of(100 * d.mean):.1f}" for w, d in points.items()
+        )
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
         for weight, found in points.items():
             x = x_of(weight) + offset
-            parts.append(f'<circle cx="{x:.1f}" cy="{y_of(100 * found.mean):.1f}" r="4" fill="{color}"/>')
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y_of(100 * found.mean):.1f}" r="4" fill="{color}"/>'
+            )
             if found.low is not None and found.high is not None:
                 ends = y_of(100 * found.low), y_of(100 * found.high)
                 parts.append(line(x, ends[0], x, ends[1], f'stroke="{color}" stroke-width="1.5"'))

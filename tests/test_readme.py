@@ -44,6 +44,10 @@ def test_every_recipe_named_in_the_pages_exists() -> None:
 
     for page in PAGES:
         for command in re.findall(r"bitlens (?:train|compare) ([^\n]*)", page.read_text()):
-            names = [w for w in command.split() if re.fullmatch(r"(demo|fashion|cifar10|resnet20)-\S+", w)]
+            names = [
+                w
+                for w in command.split()
+                if re.fullmatch(r"(demo|fashion|cifar10|resnet20)-\S+", w)
+            ]
             for name in names:
                 assert name in RECIPES, (page.name, name)

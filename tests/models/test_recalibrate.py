@@ -79,4 +79,6 @@ def test_flags_and_everything_else_stay() -> None:
 
 
 def test_a_net_without_norms_is_left_alone() -> None:
-    assert bitlens.recalibrate(nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), [flat_images(4)]) == 0
+    assert (
+        bitlens.recalibrate(nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), [flat_images(4)]) == 0
+    )

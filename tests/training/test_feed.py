@@ -44,6 +44,17 @@ def test_order_and_augmentation_follow_the_seed_alone(quick) -> None:
     assert any(not torch.equal(x.indices, y.indices) for x, y in zip(a, c, strict=True))
 
 
+def test_calibration_images_are_training_images_and_always_the_same(quick) -> None:
+    feed = Feed(quick(validation=0.25), CPU)
+    batches = feed.calibration()
+    assert sum(map(len, batches)) == len(feed.train) == 180
+    again = Feed(quick(validation=0.25), CPU).calibration()
+    assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
+    seen = {image.numpy().tobytes() for batch in batches for image in batch}
+    trained = {i.numpy().tobytes() for i in feed._normalized(feed.train.images)}
+    assert seen == trained, "and none of those held out"
+
+
 def test_two_epochs_differ(quick) -> None:
     feed, streams = Feed(quick(), CPU), Streams(0)
     first, second = list(feed.epoch(streams)), list(feed.epoch(streams))

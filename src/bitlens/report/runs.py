@@ -28,7 +28,8 @@ SUMMARY_NUMBERS = (
 CSV_NUMBERS = {
     **dict.fromkeys(("seed", "epochs", "train_images", "threads"), int),
     **dict.fromkeys(("weight", "test_accuracy", "validation_accuracy", "bound"), float),
-    **dict.fromkeys(("ceiling", "seconds", "step_ms"), float),
+    **dict.fromkeys(("ceiling", "code_entropy", "flip_rate"), float),
+    **dict.fromkeys(("test_accuracy_running", "seconds", "step_ms"), float),
 }
 
 

@@ -25,10 +25,12 @@ from bitlens.training.run import RunFolder, read_json
 
 COLUMNS = (
     "variant", "seed", "data", "model", "method", "objective", "weight", "epochs", "train_images",
-    "eval_split", "test_accuracy", "validation_accuracy", "bound", "ceiling", "seconds", "step_ms",
+    "eval_split", "test_accuracy", "test_accuracy_running", "validation_accuracy", "bound",
+    "ceiling", "code_entropy", "flip_rate", "seconds", "step_ms",
     "bitlens", "commit", "torch", "cpu", "threads", "device", "recipe_digest", "run",
 )  # fmt: skip
-"""Columns of comparison.csv; accuracies are fractions, bounds nats, times wall-clock."""
+"""Columns of comparison.csv: accuracies and flip rates are fractions (`test_accuracy_running` before
+batch norm was re-estimated), bounds nats, code entropies bits, times wall-clock."""
 
 Resolve = Callable[[str], Recipe | None]
 """Gives the recipe of a name, or None when there is no such name."""
@@ -285,6 +287,7 @@ def _seeds_in(variant: Path) -> list[int]:
 def _row(folder: Path, name: str, path: Path) -> dict[str, Any]:
     run = RunFolder(path)
     recipe, done, env = run.recipe(), read_json(run.summary_file), read_json(run.env_file)
+    last = run.metrics()[-1]
     return {
         "variant": name,
         "seed": recipe.seed,
@@ -297,9 +300,12 @@ def _row(folder: Path, name: str, path: Path) -> dict[str, Any]:
         "train_images": done["train_images"],
         "eval_split": "validation" if recipe.validation else "test",
         "test_accuracy": round(done["test_accuracy"], 6),
+        "test_accuracy_running": round(done["test_accuracy_running"], 6),
         "validation_accuracy": _rounded(done["validation_accuracy"]),
         "bound": _rounded(done["bound"]),
         "ceiling": _rounded(done["ceiling"]),
+        "code_entropy": _rounded(last["code_entropy"]),
+        "flip_rate": _rounded(last["flip_rate"]),
         "seconds": round(done["seconds"], 2),
         "step_ms": round(done["step_ms"], 2),
         **{key: env[key] for key in ("bitlens", "commit", "torch", "cpu", "threads", "device")},
