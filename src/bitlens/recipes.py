@@ -16,7 +16,7 @@ _DEMO = Recipe(
     epochs=6,
 )
 _FASHION = replace(_DEMO, name="fashion-plain", data="fashion-mnist", epochs=2)
-_CIFAR10 = replace(_FASHION, name="cifar10-plain", data="cifar10", train_images=25000)
+_CIFAR10 = replace(_FASHION, name="cifar10-plain", data="cifar10", train_images=12500)
 _RESNET20 = Recipe(
     name="resnet20-cifar10",
     data="cifar10",
