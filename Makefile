@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyrefly check
+	$(BIN)/pyrefly check --min-severity=warn --python-interpreter-path $(BIN)/python
 	$(BIN)/python -m pytest -n 2
 
 docs: $(VENV)/.installed

@@ -135,7 +135,7 @@ def test_ctrl_c_ends_a_comparison_with_its_workers(tiny_data: str, tmp_path: Pat
     while running.poll() is None and not all(path.exists() for path in started):
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGINT)
-    _, said = running.communicate(timeout=120)
+    _, said = running.communicate(timeout=400)
     assert running.returncode == 130, said
     assert said.strip() == (
         "bitlens: stopped; finished runs and epochs are kept, the same command continues"

@@ -277,7 +277,7 @@ def test_a_real_process_is_stopped_at_random_moments(
     quick, tmp_path: Path, assert_same_run
 ) -> None:
     """SIGTERM, SIGKILL and Ctrl-C, one after the other, each after some more epochs."""
-    recipe = quick(epochs=40)
+    recipe = quick(epochs=100)
     folder = tmp_path / "cut"
     metrics = folder / "metrics.jsonl"
     draw = random.Random(0)
@@ -298,7 +298,7 @@ def test_a_real_process_is_stopped_at_random_moments(
         before, running = epochs_done(), start()
         while epochs_done() <= before and running.poll() is None:
             time.sleep(0.01)
-        time.sleep(draw.random() * 0.2)
+        time.sleep(draw.random() * 0.1)
         running.send_signal(number)
         _, said = running.communicate()
         if number == signal.SIGKILL:

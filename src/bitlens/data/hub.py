@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-import datasets
-import huggingface_hub
+import datasets.config
+import datasets.exceptions
+import huggingface_hub.errors
 from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 
 from bitlens.data.arrow_cache import with_arrow_cache
@@ -135,7 +136,7 @@ def _unreachable(repository: str) -> str | None:
 
 
 @contextmanager
-def _offline() -> Iterator[None]:
+def _offline() -> Generator[None]:
     before = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = True
     try:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-import datasets
+import datasets.exceptions
 import pyarrow as pa
 import pyarrow.parquet as pq
 

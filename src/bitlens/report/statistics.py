@@ -54,7 +54,7 @@ def summarize(values: Iterable[float]) -> Summary:
     if array.size == 0:
         raise BitlensError("cannot summarize an empty list of values; give at least one")
     sd = float(array.std(ddof=1)) if array.size > 1 else None
-    return Summary(n=int(array.size), mean=float(array.mean()), sd=sd)
+    return Summary(n=array.size, mean=float(array.mean()), sd=sd)
 
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> PairedDifference:

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
@@ -209,7 +209,7 @@ def _finished(pool: ProcessPoolExecutor | None, calls: Sequence[tuple[Any, ...]]
 
 
 @contextmanager
-def _executor(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+def _executor(jobs: int) -> Generator[ProcessPoolExecutor | None]:
     if jobs == 1:
         yield None
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,7 +43,7 @@ class CodeStatistics:
         self._count: dict[str, int] = {}
 
     @contextmanager
-    def watching(self) -> Iterator[CodeStatistics]:
+    def watching(self) -> Generator[CodeStatistics]:
         """Observe every activation sign inside the block."""
         handles = [
             layer.activation.sign.register_forward_hook(self._counter(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from bitlens.objectives.gather import total, world
 
 
 @contextmanager
-def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
+def process_group(device: torch.device) -> Generator[tuple[int, int]]:
     """Join the group torchrun announces in the environment, if any; yields (rank, processes)."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield world()
