@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from bitlens.training.recipe import Recipe
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that runs the tests in the background hands down an ignored Ctrl-C; the tests send real ones.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 
 
