@@ -37,6 +37,16 @@ def polynomial(grad: Tensor, x: Tensor) -> Tensor:
     return x.abs().mul_(-2.0).add_(2.0).relu_() * grad
 
 
+def swish(grad: Tensor, x: Tensor, beta: float = 5.0) -> Tensor:
+    """SWISH: multiplier b (2 - b x tanh(b x / 2)) / (1 + cosh(b x)), of BNN+ (Darabi et al., 2018).
+
+    The derivative of SignSwish: b at zero, below zero beyond |x| = 2.4 / b, area 2. Where cosh would
+    overflow a float the multiplier is zero to the last bit anyway, so the argument is clamped there.
+    """
+    z = (x * beta).clamp_(-80.0, 80.0)
+    return beta * (2 - z * (z / 2).tanh()) / (1 + z.cosh()) * grad
+
+
 def unit_step(grad: Tensor, x: Tensor) -> Tensor:
     """Multiplier 2 where |x| < 1/2: a 1-bit DoReFa activation (clip to [0,1], then round).
 
