@@ -214,9 +214,10 @@ class InformationPlane:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    while isinstance(model, DistributedDataParallel | DataParallel) or hasattr(model, "_orig_mod"):
-        model = model.module if hasattr(model, "module") else model._orig_mod
-    return model
+    if isinstance(model, DistributedDataParallel | DataParallel):
+        return _unwrapped(model.module)
+    compiled = model._modules.get("_orig_mod")
+    return model if compiled is None else _unwrapped(compiled)
 
 
 def _scheduled(schedule: LogSteps | Collection[int], steps: int | None) -> tuple[int, ...]:

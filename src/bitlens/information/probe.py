@@ -69,7 +69,7 @@ class Probe:
         for batch in self._source:
             inputs, labels = _pair(batch)
             for digest, part in zip(digests, (inputs, labels.long()), strict=True):
-                digest.update(memoryview(_octets(part)))
+                digest.update(_octets(part))
             yield from zip(
                 inputs.split(size or max(len(inputs), 1)),
                 labels.split(size or max(len(labels), 1)),
@@ -143,5 +143,6 @@ def _pair(batch: Any) -> tuple[Tensor, Tensor]:
     return inputs, labels
 
 
-def _octets(tensor: Tensor) -> np.ndarray:
+def _octets(tensor: Tensor) -> Any:
+    """The numbers' bytes in the order of their places, as a buffer."""
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()

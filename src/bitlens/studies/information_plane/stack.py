@@ -47,7 +47,10 @@ class StackedNet(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(torch.stack([_start(kind, a, b, g) for g in generators])) for a, b in pairs
         )
-        self.shifts = nn.ParameterList(nn.Parameter(torch.zeros(self.nets, 1, b)) for _, b in pairs)
+        self.shifts = nn.ParameterList(
+            nn.Parameter(torch.stack([_start_shift(kind, a, b, g) for g in generators]))
+            for a, b in pairs
+        )
         gains = pairs if kind.norm else []
         self.gains = nn.ParameterList(nn.Parameter(torch.ones(self.nets, 1, b)) for _, b in gains)
 
