@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_a_float_net_of_the_stack_is_the_sequential_net(kind: str) -> None:
     logits, _ = stack(x)
     for net in range(3):
         layers: list[nn.Module] = []
-        for depth, (a, b) in enumerate(zip(WIDTHS[:-1], WIDTHS[1:], strict=True)):
+        for depth, (a, b) in enumerate(itertools.pairwise(WIDTHS)):
             linear = nn.Linear(a, b)
             linear.weight.data = stack.weights[depth].data[net].T.clone()
             linear.bias.data = stack.shifts[depth].data[net, 0].clone()
@@ -56,7 +57,7 @@ def test_a_binary_net_of_the_stack_is_made_of_this_packages_layers() -> None:
     torch.stack([F.cross_entropy(logits, labels) for logits in stack(x)[0]]).sum().backward()
     for net in range(3):
         layers: list[nn.Module] = []
-        for depth, (a, b) in enumerate(zip(WIDTHS[:-1], WIDTHS[1:], strict=True)):
+        for depth, (a, b) in enumerate(itertools.pairwise(WIDTHS)):
             linear = nn.Linear(a, b, bias=False)
             linear.weight.data = stack.weights[depth].data[net].T.clone()
             layers += [linear, nn.BatchNorm1d(b, eps=1e-5 * a)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from bitlens.errors import BitlensError
 from bitlens.studies.information_plane.tasks import TASKS, load_task
@@ -37,8 +38,7 @@ def test_what_is_learned_and_what_is_judged_do_not_overlap(name: str) -> None:
 
 
 def test_digits_are_scikit_learns() -> None:
-    datasets = pytest.importorskip("sklearn.datasets")
-    pixels, labels = datasets.load_digits(return_X_y=True)
+    pixels, labels = load_digits(return_X_y=True)
     task = load_task("digits")
     assert np.array_equal((task.probe[0].numpy() + 1) * 8, pixels.astype(np.float32))
     assert np.array_equal(task.probe[1].numpy(), labels)
@@ -54,6 +54,6 @@ def test_images_come_flat_and_normalized() -> None:
 
 
 def test_an_unknown_task_is_named_with_its_neighbours() -> None:
-    with pytest.raises(BitlensError, match="digitz.*digits"):
+    with pytest.raises(BitlensError, match=r"digitz.*digits"):
         load_task("digitz")
     assert set(TASKS) >= {"rule", "digits", "fashion-mnist", "cifar10"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -44,7 +45,7 @@ def test_processing_never_adds_information(rows: list[dict[str, Any]]) -> None:
     for point in by_point.values():
         for name in ("entropy", "information"):
             path = [point[layer][name] for layer in order]
-            assert all(a >= b - 1e-9 for a, b in zip(path, path[1:], strict=False))
+            assert all(a >= b - 1e-9 for a, b in itertools.pairwise(path))
         assert point["L1"]["entropy"] <= 12 + 1e-9
 
 
@@ -82,7 +83,9 @@ def test_single_units_against_counting() -> None:
     bits = (generator.random((400, 5)) < 0.2 + 0.3 * labels[:, None]).astype(bool)
     expected = expected_entropy = 0.0
     for unit in range(5):
-        joint = np.array([[np.mean((bits[:, unit] == b) & (labels == c)) for b in (0, 1)] for c in range(3)])
+        joint = np.array(
+            [[np.mean((bits[:, unit] == b) & (labels == c)) for b in (0, 1)] for c in range(3)]
+        )
         p, q = joint.sum(0), joint.sum(1)
         expected += float(np.sum(joint * np.log2(joint / np.outer(q, p))))
         expected_entropy -= float(np.sum(p * np.log2(p)))
@@ -138,9 +141,7 @@ def test_the_factorial_names_the_kind_in_each_cell() -> None:
 
 
 def test_names_tell_trials_apart() -> None:
-    one = Trial(
-        task="rule", hidden=(4,), kind="bnn-ste", seeds=(0,), epochs=1, batch=8, lr=0.1
-    )
+    one = Trial(task="rule", hidden=(4,), kind="bnn-ste", seeds=(0,), epochs=1, batch=8, lr=0.1)
     others = [replace(one, hidden=(5,)), replace(one, weight_decay=0.1), replace(one, seeds=(0, 1))]
     assert len({one.name, *(other.name for other in others)}) == 4
 

@@ -8,6 +8,7 @@ n^2 / 2^65 (1e-10 for 60,000 samples), and one such accident moves an entropy by
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,8 @@ def pack_rows(bits: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
 
     Bit j of word i is entry 64 i + j; the tail of the last word is zero.
     """
-    octets = np.packbits(bits, axis=1, bitorder="little")
+    # packbits keeps the order of its input in memory; words need rows that lie together.
+    octets = np.ascontiguousarray(np.packbits(bits, axis=1, bitorder="little"))
     missing = -octets.shape[1] % 8
     if missing:
         octets = np.pad(octets, ((0, 0), (0, missing)))
@@ -151,10 +153,10 @@ def hash_signs(activations: Tensor, bits: int = 64) -> Hashes:
         streams = [_hash_tensor(rows >= 0, start).cpu().numpy().view(np.uint64) for start in starts]
         return streams[0] if bits == 64 else np.stack(streams, axis=1)
     values = (rows.float() if rows.dtype == torch.bfloat16 else rows).numpy()
-    # In blocks, so that the booleans of a wide layer stay in the cache.
-    blocks = [pack_rows(values[k : k + _ROWS] >= 0) for k in range(0, len(values), _ROWS)]
-    words = np.concatenate(blocks) if blocks else np.empty((0, 1), dtype=np.uint64)
-    return hash_rows(words, bits)
+    # In blocks, so that the booleans and words of a wide layer stay in the cache.
+    starts_of_blocks = range(0, max(len(values), 1), _ROWS)
+    blocks = [hash_rows(pack_rows(values[k : k + _ROWS] >= 0), bits) for k in starts_of_blocks]
+    return np.concatenate(blocks)
 
 
 class CodeAccumulator:
@@ -190,7 +192,8 @@ class CodeAccumulator:
         Raises:
             BitlensError: NaN, another number of units than before, or places of another length.
         """
-        self.add(hash_signs(activations, self.bits), activations[0].numel(), places)
+        units = math.prod(activations.shape[1:])
+        self.add(hash_signs(activations, self.bits), units, places)
 
     def add(self, hashes: Hashes, units: int, places: Tensor | None = None) -> None:
         """Add a batch that is hashed already (for read-outs with more than two levels)."""

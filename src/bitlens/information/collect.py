@@ -28,7 +28,7 @@ def collect(
     taps: list[Tap],
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device,
-    classes: int,
+    choices: int,
 ) -> dict[str, Codes]:
     """Codes of every tap and of the prediction, in the order of execution, over all `batches`.
 
@@ -39,7 +39,7 @@ def collect(
         BitlensError: NaN in a layer (it is named), in whichever process.
     """
     made = {tap.name: CodeAccumulator() for tap in taps}
-    made[PREDICTION] = CodeAccumulator(levels=classes)
+    made[PREDICTION] = CodeAccumulator(levels=choices)
     failure = ""
     try:
         _fill(made, net, taps, batches, device)
@@ -77,7 +77,7 @@ def _fill(
             start += len(inputs)
             if number % processes != rank:
                 continue
-            decided = decisions(net(inputs.to(device)), len(inputs))
+            decided = decisions(net(inputs.to(device)))
             words = decided.cpu().numpy().astype(np.uint64)[:, None]
             made[PREDICTION].add(hash_rows(words), 1, places)
     for rows in packed.values():
@@ -164,6 +164,5 @@ def _values(net: nn.Module, taps: list[Tap], inputs: Tensor, first: int) -> dict
 
     with listening(net, taps, keep):
         output = net(inputs)
-    decisions(output, len(inputs))
-    seen[PREDICTION] = output[:first].flatten(1)
+    seen[PREDICTION] = output[:first].reshape(first, -1)
     return seen

@@ -33,9 +33,12 @@ class Fingerprint:
             BitlensError: no positive count, or counts that are not whole numbers of samples.
         """
         given = np.asarray(counts).reshape(-1)
+        refused = BitlensError("counts: every entry must be a whole number of samples, 0 or more")
+        if given.dtype.kind not in "iuf" or not np.isfinite(given).all():
+            raise refused
         whole = given.astype(np.int64)
-        if given.dtype.kind not in "iuf" or not np.array_equal(whole, given) or (whole < 0).any():
-            raise BitlensError("counts: every entry must be a whole number of samples, 0 or more")
+        if not np.array_equal(whole, given) or (whole < 0).any():
+            raise refused
         whole = whole[whole > 0]
         if not len(whole):
             raise BitlensError("counts: there is no sample in them")

@@ -215,20 +215,32 @@ class _Listener:
         self.sink(tap, rows if rows.dim() > 1 else rows[:, None])
 
 
-def decisions(output: Any, samples: int) -> Tensor:
+def choices(output: Any, samples: int) -> int:
+    """How many classes a net can decide for, by its output for `samples` inputs.
+
+    Raises:
+        BitlensError: it is neither (n, classes) nor one logit a sample.
+    """
+    if isinstance(output, Tensor) and len(output) == samples:
+        if output.numel() == samples:
+            return 2
+        if output.dim() == 2:
+            return output.shape[1]
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise BitlensError(
+        f"plane: the net puts out {shape} for {samples} samples, not (n, classes); wrap it so that it "
+        "returns its logits"
+    )
+
+
+def decisions(output: Tensor) -> Tensor:
     """(n,) the class a net decides for: argmax of (n, classes), the sign of one logit a sample.
 
     Raises:
-        BitlensError: the net puts out something else, or NaN.
+        BitlensError: NaN.
     """
-    if isinstance(output, Tensor) and output.numel() == samples:
-        output = output.reshape(-1, 1)
-    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != samples:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise BitlensError(
-            f"the net puts out {shape} for {samples} samples, not (n, classes); wrap it so that "
-            "it returns its logits"
-        )
     if bool(output.isnan().any()):
         raise BitlensError(f"layer {PREDICTION!r}: the net's output holds NaN")
-    return output.argmax(1) if output.shape[1] > 1 else (output[:, 0] >= 0).to(torch.int64)
+    if output.numel() == len(output):
+        return (output.flatten() >= 0).to(torch.int64)
+    return output.argmax(1)

@@ -17,7 +17,7 @@ from bitlens.errors import BitlensError
 from bitlens.information.calibrate import Sizes, settle
 from bitlens.information.codes import Codes
 from bitlens.information.collect import check_alone, collect
-from bitlens.information.layers import PREDICTION, find_taps
+from bitlens.information.layers import PREDICTION, choices, find_taps
 from bitlens.information.probe import Probe, ProbeSource
 from bitlens.information.reading import read_codes
 from bitlens.information.steps import LogSteps
@@ -31,6 +31,7 @@ CACHED = 2**20
 ON_DEVICE = 2**25
 """The same on an accelerator, whose memory they share with a training step."""
 LARGEST_BATCH = 4096
+USUAL = LogSteps()
 
 
 class InformationPlane:
@@ -72,7 +73,7 @@ class InformationPlane:
         *,
         steps: int | None = None,
         layers: str | Iterable[str] | None = None,
-        schedule: LogSteps | Collection[int] = LogSteps(),  # noqa: B008
+        schedule: LogSteps | Collection[int] = USUAL,
         population: bool = False,
         seed: int = 0,
         batch_size: int | None = None,
@@ -86,11 +87,12 @@ class InformationPlane:
         self.steps_per_epoch = steps_per_epoch or max(steps or self.schedule[-1], 1)
         self.rows: list[dict[str, Any]] = []
         """The measured points, ascending by step."""
-        self._checked = False
+        self._checked, self._last = False, -1
         # A DataLoader draws from torch's generator whenever it is iterated.
         with undisturbed(self.net):
             self.probe = Probe(probe, labels)
             example = self.probe.spread(min(8, self.probe.samples)).to(self.device)
+            self.choices = choices(self.net(example), len(example))
             self.taps = find_taps(self.net, lambda: self.net(example), layers)
             sizes = Sizes.of(self.net, example)
             room = CACHED if self.device.type == "cpu" else ON_DEVICE
@@ -133,15 +135,14 @@ class InformationPlane:
             BitlensError: NaN in a layer, a net whose code of a sample depends on other samples or on
                 chance, a probe that is not what it was, or a step that is not after the last one.
         """
-        if self.rows and step <= self.rows[-1]["step"]:
-            raise BitlensError(
-                f"plane: step {step} after step {self.rows[-1]['step']}; steps must ascend"
-            )
+        if step <= self._last:
+            raise BitlensError(f"plane: step {step} after step {self._last}; steps must ascend")
         begun = time.perf_counter()
         try:
             codes = self._codes()
         except BitlensError as error:
             raise BitlensError(f"plane, step {step}: {error}") from error
+        self._last = step
         if world()[0]:
             return None
         layers = {
@@ -167,11 +168,11 @@ class InformationPlane:
             if self._calibration is not None:
                 settle(self.net, self._calibration.to(self.device))
             if not self._checked:
-                batch, _ = next(self.probe.batches(self.batch_size))
+                batch = self.probe.spread(min(self.batch_size, self.probe.samples))
                 check_alone(self.net, self.taps, batch.to(self.device))
                 self._checked = True
             batches = self.probe.batches(self.batch_size)
-            return collect(self.net, self.taps, batches, self.device, self.probe.classes)
+            return collect(self.net, self.taps, batches, self.device, self.choices)
 
     @contextmanager
     def watch(
@@ -183,7 +184,8 @@ class InformationPlane:
         the block, closes with the last step that was taken, on the schedule or not.
         """
         taken = done
-        last = self.step(done) and done
+        last = done if done in self.schedule else -1
+        self.step(done)
 
         def count(*_: Any) -> None:
             nonlocal taken, last

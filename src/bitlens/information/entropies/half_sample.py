@@ -7,7 +7,8 @@ plug-in has converged and near 1 bit where it only counts samples, is the better
 
 from __future__ import annotations
 
-import numpy as np
+import math
+
 from scipy.special import xlogy
 
 from bitlens.information.counts import Fingerprint
@@ -25,4 +26,4 @@ def estimate(fingerprint: Fingerprint, support: float | None = None) -> float:
 def doubling_gain(fingerprint: Fingerprint, halves: Halves) -> float:
     """H(N) - E[H(N/2)] in bits: what the second half of the sample added to the plug-in entropy."""
     weighted = float(halves.how_many @ xlogy(halves.times, halves.times)) / halves.samples
-    return plugin.estimate(fingerprint) - float(np.log(halves.samples) - weighted) / np.log(2)
+    return plugin.estimate(fingerprint) - (math.log(halves.samples) - weighted) / math.log(2)

@@ -7,12 +7,13 @@ from functools import cache
 
 import numpy as np
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from bitlens.data import load
 from bitlens.data.images import ImageSet
 from bitlens.data.normalize import normalize
-from bitlens.errors import BitlensError, unknown
+from bitlens.errors import unknown
 
 RULE_SEED = 12
 SPLIT_SEED = 0
@@ -82,13 +83,7 @@ def _rule() -> Task:
 
 
 def _digits() -> Task:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise BitlensError(
-            "task 'digits' reads scikit-learn's copy: pip install scikit-learn"
-        ) from error
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
     x = torch.from_numpy(pixels / 8.0 - 1.0).float()
     y = torch.from_numpy(labels.astype(np.int64))
     return _split("digits", x, y, population=False, note="all 1,797 images, trained on or not")
