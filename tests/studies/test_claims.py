@@ -7,11 +7,12 @@ from pathlib import Path as File
 import numpy as np
 import pytest
 
-from bitlens.studies.information_plane.claims import STATEMENTS, judge
+from bitlens.studies.information_plane.claims import judge
 from bitlens.studies.information_plane.kinds import KINDS
 from bitlens.studies.information_plane.paths import Path, trajectories
 from bitlens.studies.information_plane.store import Store
 from bitlens.studies.information_plane.tiers import trial
+from bitlens.studies.information_plane.verdict import STATEMENTS
 
 BLANK = Path(
     task="rule",
@@ -119,6 +120,22 @@ def test_equal_kinds_show_no_difference() -> None:
     assert all(row.value == 0 for row in rows)
 
 
+def test_too_few_nets_leave_a_difference_undecided() -> None:
+    found = paths("dnn-tanh", 0.1, 0.7, "30 bins") + paths("bnn-ste", 0.3, -0.8)
+    few = [path for path in found if path.seed < 3]
+    rows = [row for row in judge(few) if row.claim == "C3"]
+    assert {row.verdict for row in rows} == {"undecided"}
+    assert rows[0].note == "3 against 3 nets cannot reach p < 0.05" and rows[0].value < -1
+
+
+def test_tasks_are_families_of_their_own() -> None:
+    found = paths("dnn-tanh", 0.1, 0.7, "30 bins") + paths("bnn-ste", 0.3, -0.8)
+    elsewhere = [replace(path, task="digits", hidden="64-12-8-7-6") for path in found]
+    alone = next(row for row in judge(found) if row.claim == "C3")
+    together = next(row for row in judge(found + elsewhere) if row.claim == "C3")
+    assert alone.p == together.p
+
+
 def test_spread_at_the_start_predicts_the_coupling() -> None:
     generator = np.random.default_rng(0)
     found = []
@@ -186,8 +203,8 @@ def test_paths_of_written_points(tmp_path: File) -> None:
             "seed": 0, "step": step, "layer": "L3", "readout": "signs", "entropy": h,
             "information": i, "entropy_low": h - 0.01, "entropy_high": h + 0.01,
             "information_low": i, "information_high": i, "entropy_cwj": h, "information_cwj": i,
-            "flag": "reliable", "balanced_units": 0.5, "log2_samples": 12.0, "label_entropy": 1.0,
-            "train_accuracy": 0.9, "test_accuracy": 0.8, "test_loss": 0.5,
+            "flag": "reliable", "reading": "sample", "balanced_units": 0.5, "log2_samples": 12.0,
+            "label_entropy": 1.0, "train_accuracy": 0.9, "test_accuracy": 0.8, "test_loss": 0.5,
         }
         for step, h, i in zip(steps, entropy, information, strict=True)
     ]  # fmt: skip

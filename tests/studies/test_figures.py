@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bitlens.information.phases import late_compression, measure_phases
 from bitlens.information.regimes import plugin_bias
-from bitlens.studies.information_plane.claims import STATEMENTS, Verdict, judge
+from bitlens.studies.information_plane.claims import judge
 from bitlens.studies.information_plane.figures import (
     by_kind,
     estimators,
@@ -31,10 +31,11 @@ from bitlens.studies.information_plane.figures import (
 from bitlens.studies.information_plane.figures.every import FIGURES
 from bitlens.studies.information_plane.figures.evidence import Evidence, Figure, main_shape
 from bitlens.studies.information_plane.figures.panel import Panel, ticks
-from bitlens.studies.information_plane.figures.strips import median_interval
 from bitlens.studies.information_plane.figures.svg import GREY, number, text, viridis
+from bitlens.studies.information_plane.intervals import median_interval
 from bitlens.studies.information_plane.kinds import KINDS
 from bitlens.studies.information_plane.paths import Path, Trajectory
+from bitlens.studies.information_plane.verdict import STATEMENTS, Verdict
 
 SVG = "{http://www.w3.org/2000/svg}"
 STEPS = np.array([0, 1, 3, 9, 30, 100, 300, 1000], dtype=np.float64)
@@ -136,7 +137,7 @@ def words(root: ElementTree.Element) -> list[str]:
 
 @cache
 def everything() -> Evidence:
-    """Every kind and read-out, two seeds, two tasks, with paths of all sorts among them."""
+    """Every kind and read-out, two seeds, three tasks, with paths of all sorts among them."""
     found = []
     for kind in KINDS.values():
         float_layers = kind.activation != "sign"
@@ -161,9 +162,16 @@ def everything() -> Evidence:
     return evidence(*found, verdicts=judge([t.path for t in found]))
 
 
+def one_task() -> Evidence:
+    """The same on the rule alone."""
+    found = [t for t in everything().trajectories if t.path.task == "rule"]
+    return evidence(*found, verdicts=everything().verdicts)
+
+
+@pytest.mark.parametrize("known", [everything, one_task])
 @pytest.mark.parametrize("draw", FIGURES)
-def test_every_figure_of_mixed_paths_is_whole(draw) -> None:
-    figure = draw(everything())
+def test_every_figure_of_mixed_paths_is_whole(draw, known) -> None:
+    figure = draw(known())
     root = drawn(figure)
     assert figure.title and figure.caption and figure.source
     assert not re.search(r"\b(nan|inf|None)\b", figure.svg)
@@ -173,7 +181,13 @@ def test_every_figure_of_mixed_paths_is_whole(draw) -> None:
     for element in root.iter(f"{SVG}circle"):
         assert 0 < float(element.attrib["cx"]) < width and 0 < float(element.attrib["cy"]) < height
     for element in root.iter(f"{SVG}text"):
-        assert 0 < float(element.attrib["x"]) < width and 0 < float(element.attrib["y"]) < height
+        x, y = float(element.attrib["x"]), float(element.attrib["y"])
+        assert 0 < y < height and 0 < x < width
+        if "transform" not in element.attrib:
+            # Half an em a letter is a little less than sans-serif fonts take.
+            broad = 0.5 * float(element.attrib["font-size"]) * len(element.text or "")
+            before = {"end": 1.0, "middle": 0.5}.get(element.get("text-anchor", ""), 0.0)
+            assert x - before * broad > 0 and x + (1 - before) * broad < width, element.text
 
 
 @pytest.mark.parametrize("draw", FIGURES)

@@ -17,7 +17,7 @@ from rich.console import Console
 from bitlens.errors import BitlensError
 from bitlens.studies.information_plane import measure, saturation
 from bitlens.studies.information_plane import outcome as room
-from bitlens.studies.information_plane.claims import STATEMENTS, Verdict, judge
+from bitlens.studies.information_plane.claims import judge
 from bitlens.studies.information_plane.figures.every import FIGURES
 from bitlens.studies.information_plane.figures.evidence import Figure
 from bitlens.studies.information_plane.kinds import KINDS
@@ -31,6 +31,7 @@ from bitlens.studies.information_plane.store import Store
 from bitlens.studies.information_plane.tasks import load_task
 from bitlens.studies.information_plane.tiers import WIDE, trial
 from bitlens.studies.information_plane.trial import run_trial
+from bitlens.studies.information_plane.verdict import STATEMENTS, Verdict
 
 TRIALS = [
     trial("rule", WIDE, "dnn-tanh", 2, epochs=1),

@@ -9,77 +9,33 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.stats
 
 from bitlens.information.group_tests import GroupDifference, adjust_holm, compare_groups
+from bitlens.studies.information_plane.intervals import (
+    median_interval,
+    resampled_interval,
+    share_interval,
+)
 from bitlens.studies.information_plane.kinds import FACTORIAL, KINDS, SURROGATES
 from bitlens.studies.information_plane.measure import BINS, SIGNS
 from bitlens.studies.information_plane.paths import Path
 from bitlens.studies.information_plane.tiers import HIDDEN, NARROW, WIDE
+from bitlens.studies.information_plane.verdict import STATEMENTS, Verdict
 
 DEEP = (2, 1)
 AS_PUBLISHED = f"{BINS} bins"
 LEAST_OVERLAP = 0.2
 LEVEL = 0.05
 NARROW_ACCURACY = 0.87
-RESAMPLES = 500
 FEWEST = 10
 """Paths below which a correlation is not worth a row."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What the runs say about one claim on one task.
-
-    Attributes:
-        claim: "C1" to "C10".
-        statement: the claim, in words.
-        task: where it was tested; shape of the net where it matters.
-        about: layer, kinds or read-out the row is about.
-        n: runs or paths behind it.
-        statistic: what was computed, named.
-        value: its value.
-        low: lower end of the 95 % interval, None where there is none.
-        high: its upper end.
-        p: p-value, adjusted within its family by Holm's method; None without a test.
-        verdict: "holds", "fails" or "undecided".
-        note: why undecided, or what to know.
-    """
-
-    claim: str
-    statement: str
-    task: str
-    about: str
-    n: int
-    statistic: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    verdict: str
-    note: str = ""
-
-
-STATEMENTS = {
-    "C1": "A tanh net without norm fits and compresses separately: O < .2 and rho > 0",
-    "C2": "A binary net fits and compresses at once: O > .2 and rho < 0",
-    "C3": "rho of the binary net is below that of the tanh net",
-    "C4": "The three surrogates agree: O within .2 of each other, same sign of rho",
-    "C5": "Read by signs, with norm, all four weight and activation cells have rho < 0",
-    "C6": "What decides is how spread out the code is at step 0",
-    "C7": "Compression late in training is frequent",
-    "C8": "Compressed codes do not consistently generalise better",
-    "C9": "A layer of 1,024 units is saturated at step 0, whatever the labels",
-    "C10": "A binary net too narrow to fit may show no overlap, but rho stays below 0",
-}
-
-Array = npt.NDArray[np.float64]
 Group = dict[tuple[Any, ...], list[Path]]
 
 
@@ -149,23 +105,22 @@ def _by_medians(
     """One row a layer: medians of overlap and coupling against the marks."""
     rows = []
     for key, group in _deep(paths, kind, readout).items():
-        overlap, coupling = values(group, "overlap"), values(group, "coupling")
-        note = "" if overlap else f"not defined: {group[0].why_not}"
-        verdict, middle = "undecided", None
-        if 2 * len(overlap) > len(group):
-            middle = float(np.median(coupling))
-            o = float(np.median(overlap))
+        defined = [p for p in group if p.overlap is not None and p.coupling is not None]
+        coupling = values(defined, "coupling")
+        verdict, middle, note = "undecided", None, _why_not(group, defined)
+        if 2 * len(defined) > len(group):
+            middle, o = float(np.median(coupling)), float(np.median(values(defined, "overlap")))
             at_once, apart = o > LEAST_OVERLAP and middle < 0, o < LEAST_OVERLAP and middle > 0
             verdict = _yes(at_once if overlapping else apart)
             note = f"median O {o:.2f}"
-        low, high = _median_interval(coupling)
+        low, high = median_interval(coupling) or (None, None)
         rows.append(
             Verdict(
                 claim=claim,
                 statement=STATEMENTS[claim],
                 task=_place(key),
                 about=f"{kind}, {readout}, {_layer(key[2])}",
-                n=len(overlap),
+                n=len(defined),
                 statistic="median rho",
                 value=middle,
                 low=low,
@@ -194,7 +149,7 @@ def _at_once(paths: Sequence[Path]) -> list[Verdict]:
 
 
 def _differences(
-    claim: str, paths: Sequence[Path], pairs: Sequence[tuple[str, str, str, str]], name: str
+    paths: Sequence[Path], pairs: Sequence[tuple[str, str, str, str]], name: str
 ) -> list[tuple[tuple[str, str, int], str, GroupDifference | None]]:
     found = []
     for kind_a, readout_a, kind_b, readout_b in pairs:
@@ -208,7 +163,7 @@ def _differences(
 
 def _difference(paths: Sequence[Path]) -> list[Verdict]:
     pairs = [("bnn-ste", SIGNS, "dnn-tanh", readout) for readout in (AS_PUBLISHED, SIGNS)]
-    return _tested("C3", _differences("C3", paths, pairs, "coupling"), "rho", below=True)
+    return _tested("C3", _differences(paths, pairs, "coupling"), "rho", below=True)
 
 
 def _matched(paths: Sequence[Path]) -> list[Verdict]:
@@ -217,7 +172,7 @@ def _matched(paths: Sequence[Path]) -> list[Verdict]:
     for cell in cells:
         for key, group in _deep(paths, cell, SIGNS).items():
             coupling = values(group, "coupling")
-            low, high = _median_interval(coupling)
+            low, high = median_interval(coupling) or (None, None)
             middle = float(np.median(coupling)) if coupling else None
             enough = 2 * len(coupling) > len(group)
             verdict = "undecided" if middle is None or not enough else _yes(middle < 0)
@@ -233,11 +188,11 @@ def _matched(paths: Sequence[Path]) -> list[Verdict]:
                     low=low,
                     high=high,
                     verdict=verdict,
-                    note="" if coupling else f"not defined: {group[0].why_not}",
+                    note=_why_not(group, [p for p in group if p.coupling is not None]),
                 )
             )
     pairs = [("bnn-ste", SIGNS, cell, SIGNS) for cell in cells if cell != "bnn-ste"]
-    tested = _tested("C5", _differences("C5", paths, pairs, "coupling"), "rho", below=None)
+    tested = _tested("C5", _differences(paths, pairs, "coupling"), "rho", below=None)
     return rows + tested
 
 
@@ -248,38 +203,53 @@ def _tested(
     *,
     below: bool | None,
 ) -> list[Verdict]:
-    """Rows of tested differences, Holm-adjusted over all of them.
+    """Rows of tested differences, Holm-adjusted over the rows of one task and shape.
 
-    With `below` the difference should be negative and significant; with None it is only reported.
+    With `below` the difference should be negative and significant, and so few nets that no outcome
+    could be significant leave it undecided; with None it is only reported.
     """
-    done = [difference for _, _, difference in found if difference is not None]
-    adjusted = iter(adjust_holm([d.p for d in done]) if done else [])
-    rows = []
+    families: dict[str, list[tuple[str, GroupDifference | None]]] = defaultdict(list)
     for key, about, difference in found:
-        p = None if difference is None else float(next(adjusted))
-        verdict = "undecided"
-        if difference is not None and p is not None:
-            if below is None:
-                verdict = "differs" if p < LEVEL else "no difference shown"
-            else:
-                verdict = _yes(difference.difference < 0 and p < LEVEL)
-        rows.append(
-            Verdict(
-                claim=claim,
-                statement=STATEMENTS[claim],
-                task=_place(key),
-                about=about,
-                n=0 if difference is None else difference.size_a + difference.size_b,
-                statistic=f"difference of {name} (Hodges-Lehmann)",
-                value=None if difference is None else difference.difference,
-                low=None if difference is None else difference.low,
-                high=None if difference is None else difference.high,
-                p=p,
-                verdict=verdict,
-                note="one side is not defined" if difference is None else "",
+        families[_place(key)].append((about, difference))
+    rows = []
+    for place, family in families.items():
+        done = [difference for _, difference in family if difference is not None]
+        adjusted = iter(adjust_holm([d.p for d in done]) if done else [])
+        for about, difference in family:
+            p = None if difference is None else float(next(adjusted))
+            verdict, note = _decide(difference, p, len(done), below)
+            rows.append(
+                Verdict(
+                    claim=claim,
+                    statement=STATEMENTS[claim],
+                    task=place,
+                    about=about,
+                    n=0 if difference is None else difference.size_a + difference.size_b,
+                    statistic=f"difference of {name} (Hodges-Lehmann)",
+                    value=None if difference is None else difference.difference,
+                    low=None if difference is None else difference.low,
+                    high=None if difference is None else difference.high,
+                    p=p,
+                    verdict=verdict,
+                    note=note,
+                )
             )
-        )
     return rows
+
+
+def _decide(
+    difference: GroupDifference | None, p: float | None, tests: int, below: bool | None
+) -> tuple[str, str]:
+    """Verdict and note of one tested difference."""
+    if difference is None or p is None:
+        return "undecided", "one side is not defined"
+    ways = math.comb(difference.size_a + difference.size_b, difference.size_a)
+    if 2 / ways * tests >= LEVEL:
+        note = f"{difference.size_a} against {difference.size_b} nets cannot reach p < {LEVEL}"
+        return "undecided", note
+    if below is None:
+        return ("differs" if p < LEVEL else "no difference shown"), ""
+    return _yes(difference.difference < 0 and p < LEVEL), ""
 
 
 def _surrogates(paths: Sequence[Path]) -> list[Verdict]:
@@ -330,9 +300,12 @@ def _spread(paths: Sequence[Path]) -> list[Verdict]:
         if len(used) < FEWEST or np.ptp(x) == 0 or np.ptp(rho) == 0:
             continue
         found = scipy.stats.spearmanr(x, rho)
-        low, high = _resampled(used, x, rho, lambda a, b: scipy.stats.spearmanr(a, b).statistic)
-        threshold = 0.0 if name.startswith("H(T)") else float(np.median(x))
-        agreement = float(np.mean((x > threshold) == (rho < 0)))
+        low, high = resampled_interval(
+            used, x, rho, lambda a, b: scipy.stats.spearmanr(a, b).statistic
+        )
+        note = "interval from resampling whole nets"
+        if name.startswith("H(T)"):
+            note = f"sign agreement {np.mean((x > 0) == (rho < 0)):.0%}; {note}"
         rows.append(
             Verdict(
                 claim="C6",
@@ -345,7 +318,7 @@ def _spread(paths: Sequence[Path]) -> list[Verdict]:
                 low=low,
                 high=high,
                 verdict=_yes(high < 0),
-                note=f"sign agreement {agreement:.0%}; interval from resampling whole nets",
+                note=note,
             )
         )
     return rows
@@ -356,7 +329,7 @@ def _late(paths: Sequence[Path]) -> list[Verdict]:
     usable = [p for p in paths if p.readout == SIGNS and p.from_end >= 1 and p.saturated <= 1 / 3]
     for (task, kind), group in sorted(by(usable, "task", "kind").items()):
         late = [path.late > max(path.half_width, 0.02) for path in group]
-        low, high = _share_interval(sum(late), len(late))
+        low, high = share_interval(sum(late), len(late))
         rows.append(
             Verdict(
                 claim="C7",
@@ -397,7 +370,7 @@ def _generalisation(paths: Sequence[Path]) -> list[Verdict]:
             if len(group) < FEWEST or np.ptp(x) == 0 or np.ptp(accuracy) == 0:
                 continue
             found = scipy.stats.kendalltau(x, accuracy)
-            low, high = _resampled(
+            low, high = resampled_interval(
                 group, x, accuracy, lambda a, b: scipy.stats.kendalltau(a, b).statistic
             )
             crossing = low <= 0 <= high
@@ -412,7 +385,6 @@ def _generalisation(paths: Sequence[Path]) -> list[Verdict]:
                     value=float(found.statistic),
                     low=low,
                     high=high,
-                    p=float(found.pvalue),
                     verdict="no relation shown"
                     if crossing
                     else ("positive" if found.statistic > 0 else "negative"),
@@ -430,7 +402,7 @@ def _narrow(paths: Sequence[Path]) -> list[Verdict]:
                 continue
             accuracy = float(np.median([path.train_accuracy for path in group]))
             rho, overlap = _median(values(group, "coupling")), _median(values(group, "overlap"))
-            low, high = _median_interval(values(group, "coupling"))
+            low, high = median_interval(values(group, "coupling")) or (None, None)
             narrow = accuracy < NARROW_ACCURACY
             rows.append(
                 Verdict(
@@ -450,6 +422,15 @@ def _narrow(paths: Sequence[Path]) -> list[Verdict]:
     return rows
 
 
+def _why_not(group: Sequence[Path], defined: Sequence[Path]) -> str:
+    """Why some paths of a group have no statistics; empty where all have."""
+    if len(defined) == len(group):
+        return ""
+    reasons = [path.why_not for path in group if path.why_not]
+    reason = reasons[0] if reasons else "too few points before 90 % of the fit"
+    return f"defined in {len(defined)} of {len(group)}: {reason}"
+
+
 def _yes(good: bool) -> str:
     return "holds" if good else "fails"
 
@@ -460,41 +441,3 @@ def _median(found: Sequence[float]) -> float | None:
 
 def _written(value: float | None) -> str:
     return "undefined" if value is None else f"{value:+.2f}"
-
-
-def _median_interval(found: Sequence[float]) -> tuple[float | None, float | None]:
-    """Exact 95 % interval of the median from order statistics; none below six values."""
-    n = len(found)
-    if n < 6:
-        return None, None
-    k = int(scipy.stats.binom.ppf(0.025, n, 0.5))
-    ordered = sorted(found)
-    return ordered[max(k - 1, 0)], ordered[n - max(k, 1)]
-
-
-def _share_interval(hits: int, n: int) -> tuple[float, float]:
-    found = scipy.stats.binomtest(hits, n).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
-
-
-def _resampled(
-    paths: Sequence[Path],
-    x: Array,
-    y: Array,
-    statistic: Callable[[Array, Array], float],
-) -> tuple[float, float]:
-    """Percentile bootstrap over nets: layers and read-outs of one net are drawn together."""
-    nets: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for place, path in enumerate(paths):
-        nets[path.task, path.hidden, path.kind, path.weight_decay, path.seed].append(place)
-    members = [np.array(places) for places in nets.values()]
-    draw = np.random.default_rng(0)
-    found = []
-    for _ in range(RESAMPLES):
-        chosen = np.concatenate(
-            [members[k] for k in draw.integers(len(members), size=len(members))]
-        )
-        if np.ptp(x[chosen]) > 0 and np.ptp(y[chosen]) > 0:
-            found.append(statistic(x[chosen], y[chosen]))
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)

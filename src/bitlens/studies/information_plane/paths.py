@@ -28,7 +28,8 @@ class Path:
         fit, compression, kappa, rise, overlap, coupling, lag, phi: see `bitlens.information.phases`.
         why_not: why overlap and coupling are not defined; empty when they are.
         entropy_first, entropy_half_fit, entropy_last: H(T) at step 0, at half of the fit, at the end.
-        entropy_corrected, information_corrected: Chao-Wang-Jost at the end.
+        entropy_corrected, information_corrected: Chao-Wang-Jost at the end; None where the probe is the
+            whole input space and the plug-in exact.
         entropy_last, information_last: plug-in at the end; information_first at step 0.
         half_width: of the interval of H(T), median over the path.
         late: largest drawdown of H(T) within the last half of log steps.
@@ -129,6 +130,7 @@ def _trajectory(
     phases = measure_phases(
         steps, entropy, information, half_x=half_x, half_y=half_y, saturated=saturated
     )
+    exact = columns["reading"][rows[0]] == "population"
     depth = len(trial.hidden) + 1 if layer == PREDICTION else int(layer.removeprefix("L"))
     fitted = np.searchsorted(np.cumsum(phases.fit), 0.5)
     path = Path(
@@ -153,10 +155,10 @@ def _trajectory(
         entropy_first=entropy[0],
         entropy_half_fit=entropy[min(fitted, len(entropy) - 1)],
         entropy_last=entropy[-1],
-        entropy_corrected=last("entropy_cwj"),
+        entropy_corrected=None if exact else last("entropy_cwj"),
         information_first=information[0],
         information_last=information[-1],
-        information_corrected=last("information_cwj"),
+        information_corrected=None if exact else last("information_cwj"),
         half_width=float(np.median(half_x)),
         late=late_compression(steps, entropy),
         balanced_first=columns["balanced_units"][rows[0]] if readout == SIGNS else None,
