@@ -26,6 +26,8 @@ from bitlens.studies.information_plane.trial import Trial
 from bitlens.studies.information_plane.verdict import STATEMENTS, Verdict
 from bitlens.training.files import write_bytes
 
+MADE = ("commit", "torch", "cpu", "threads")
+"""What each row says of how its net was trained."""
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
 
 
@@ -65,10 +67,14 @@ def write_outcome(folder: Path, trials: Sequence[Trial]) -> Outcome:
     folder, store = Path(folder), Store(folder)
     kept: list[Trajectory] = []
     paths: list[PlanePath] = []
-    for trajectory in trajectories(store, trials):
-        paths.append(trajectory.path)
-        if trajectory.path.seed < POPULATION_SEED:
-            kept.append(trajectory)
+    rows: list[dict[str, object]] = []
+    for trial in trials:
+        made = {name: store.made(trial).get(name) for name in MADE}
+        for trajectory in trajectories(store, [trial]):
+            paths.append(trajectory.path)
+            rows.append(trajectory.path.as_dict() | made)
+            if trajectory.path.seed < POPULATION_SEED:
+                kept.append(trajectory)
     tasks = {trial.task for trial in trials}
     order = list(STATEMENTS)
     verdicts = sorted(
@@ -84,15 +90,12 @@ def write_outcome(folder: Path, trials: Sequence[Trial]) -> Outcome:
         verdicts=folder / "verdicts.csv",
     )
     _write_figures(folder / "figures", drawn)
-    write_bytes(outcome.paths, _csv([f.name for f in fields(PlanePath)], map(_row, paths)))
+    columns = [*(f.name for f in fields(PlanePath)), *MADE]
+    write_bytes(outcome.paths, _csv(columns, rows))
     write_bytes(outcome.verdicts, _csv([f.name for f in fields(Verdict)], map(asdict, verdicts)))
     work = _work(store, trials, outcome.nets, len(paths))
     write_bytes(outcome.page, compose(work, verdicts, drawn).encode())
     return outcome
-
-
-def _row(path: PlanePath) -> dict[str, object]:
-    return path.as_dict()
 
 
 def _write_figures(folder: Path, drawn: Iterable[Figure]) -> None:
@@ -107,11 +110,12 @@ def _write_figures(folder: Path, drawn: Iterable[Figure]) -> None:
 
 
 def _csv(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
-    """Rows under a line of names; None is an empty cell."""
+    """Rows under a line of names, six digits a number; None is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     return text.getvalue().encode()
 
 

@@ -67,14 +67,20 @@ class Store:
         Raises:
             BitlensError: it has not been run, or its file is damaged.
         """
-        path = self.path(trial)
-        if not self.holds(trial):
-            raise BitlensError(f"{path}: this trial has not been run yet")
-        return pq.read_table(path).to_pydict()
+        return pq.read_table(self._finished(trial)).to_pydict()
 
     def made(self, trial: Trial) -> dict[str, Any]:
-        """Versions, machine and seconds of a finished trial."""
-        return _record(self.path(trial))["made"]
+        """Versions, machine and seconds of a finished trial.
+
+        Raises:
+            BitlensError: as `read`.
+        """
+        return _record(self._finished(trial))["made"]
+
+    def _finished(self, trial: Trial) -> Path:
+        if not self.holds(trial):
+            raise BitlensError(f"{self.path(trial)}: this trial has not been run yet")
+        return self.path(trial)
 
 
 def _record(path: Path) -> dict[str, Any]:
