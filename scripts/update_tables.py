@@ -3,8 +3,15 @@
     python scripts/update_tables.py           rewrite what stands between the markers
     python scripts/update_tables.py --check   fail when a page and its CSV disagree
 
-A page asks for a table with `<!-- table: results/NAME.csv COLUMN BASELINE -->` and ends it with
-`<!-- end -->`; COLUMN is test_accuracy or validation_accuracy.
+A page asks for a table and ends it with `<!-- end -->`:
+
+    <!-- table: results/NAME.csv COLUMN BASELINE -->    a comparison; COLUMN is test_accuracy or
+                                                        validation_accuracy
+    <!-- rows: results/NAME.csv COLUMN ... -->          these columns as they are; COLUMN=VALUE keeps the
+                                                        rows with that value instead of showing it
+    <!-- verdicts: results/NAME.csv CLAIM -->           what a study says about one claim
+    <!-- coverage: results/NAME.csv SHARE -->           how often intervals hold the truth, by flag, in
+                                                        cells where SHARE of the draws have the flag
 """
 
 from __future__ import annotations
@@ -18,8 +25,74 @@ from pathlib import Path
 from bitlens.report.statistics import paired_difference, spell, summarize
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "cmim.md")
-MARKER = re.compile(r"(<!-- table: (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MARKER = re.compile(
+    r"(<!-- (table|rows|verdicts|coverage): (\S+) ([^\n]+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rows(path: Path, *columns: str) -> str:
+    """Markdown rows of the named columns; a column written as NAME=VALUE filters instead."""
+    wanted = dict(column.split("=") for column in columns if "=" in column)
+    shown = [column for column in columns if "=" not in column]
+    lines = [
+        "| " + " | ".join(name.replace("_", " ") for name in shown) + " |",
+        "|" + "---|" * len(shown),
+    ]
+    for row in read(path):
+        if all(row[name] == value for name, value in wanted.items()):
+            lines.append("| " + " | ".join(row[name] for name in shown) + " |")
+    return "\n".join(lines) + f"\n\n`{path.relative_to(ROOT)}`\n"
+
+
+def verdicts(path: Path, claim: str) -> str:
+    """Markdown rows of one claim: where, what, value with its interval, verdict."""
+    found = [row for row in read(path) if row["claim"] == claim]
+    lines = [
+        f"**{claim}. {found[0]['statement']}.**",
+        "",
+        f"| where | what | n | {found[0]['statistic']} (95 % CI) | p | verdict | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        value = f"{float(row['value']):+.2f}" if row["value"] else "-"
+        if row["low"]:
+            value += f" ({float(row['low']):+.2f} .. {float(row['high']):+.2f})"
+        if row["statistic"] != found[0]["statistic"]:
+            value = f"{row['statistic']} {value}"
+        p = f"{float(row['p']):.2g}" if row["p"] else ""
+        cells = (row["task"], row["about"], row["n"], value, p, row["verdict"], row["note"])
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def coverage(path: Path, share: str) -> str:
+    """Markdown rows: a flag, its cells, and mean and worst coverage of both intervals."""
+    found = read(path)
+    lines = [
+        f"{sum(int(row['flag_draws']) for row in found):,} draws of codes whose informations are known, "
+        f"{int(found[0]['draws'])} a cell; `{path.relative_to(ROOT)}`",
+        "",
+        "| flag | cells | H(T): mean coverage, % | worst cell | I(T;Y): mean coverage, % | worst cell |",
+        "|---|---|---|---|---|---|",
+    ]
+    for flag in ("reliable", "corrected", "unreliable"):
+        cells = [
+            row
+            for row in found
+            if row["flag"] == flag and int(row["flag_draws"]) >= float(share) * int(row["draws"])
+        ]
+        shown = []
+        for name in ("entropy_coverage", "information_coverage"):
+            values = [100 * float(row[name]) for row in cells]
+            shown += [f"{sum(values) / len(values):.1f}", f"{min(values):.0f}"]
+        lines.append(f"| {flag} | {len(cells)} | " + " | ".join(shown) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def table(path: Path, column: str, baseline: str) -> str:
@@ -27,12 +100,11 @@ def table(path: Path, column: str, baseline: str) -> str:
 
     Bound and code entropy are means over seeds of the last epoch's.
     """
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    runs = read(path)
     values: dict[str, dict[int, float]] = {}
-    for row in rows:
+    for row in runs:
         values.setdefault(row["variant"], {})[int(row["seed"])] = float(row[column])
-    first = rows[0]
+    first = runs[0]
     split = column.removesuffix("_accuracy")
     lines = [
         f"{first['data']}, {first['model']}, {first['method']}, {first['epochs']} epochs of "
@@ -50,22 +122,23 @@ def table(path: Path, column: str, baseline: str) -> str:
         if name != baseline:
             mean, low, high = spell(paired_difference(by_seed, values[baseline]), "points")
             cell = mean if low is None else f"{mean} ({low} .. {high})"
-        own = [row for row in rows if row["variant"] == name]
+        own = [row for row in runs if row["variant"] == name]
         inside = " | ".join(average(own, key) for key in ("bound", "code_entropy"))
         lines.append(f"| {name} | {found.n} | {100 * found.mean:.2f}{spread} | {cell} | {inside} |")
     return "\n".join(lines) + "\n"
 
 
-def average(rows: list[dict[str, str]], key: str) -> str:
-    """Mean of a column over the rows that have it, or a dash."""
-    found = [float(row[key]) for row in rows if row[key]]
+def average(runs: list[dict[str, str]], key: str) -> str:
+    """Mean of a column over the runs that have it, or a dash."""
+    found = [float(row[key]) for row in runs if row[key]]
     return f"{sum(found) / len(found):.3f}" if found else "-"
 
 
 def rewritten(text: str) -> str:
     """The page with every marked table made anew."""
+    writers = {"table": table, "rows": rows, "verdicts": verdicts, "coverage": coverage}
     return MARKER.sub(
-        lambda m: m[1] + table(ROOT / m[2], m[3], m[4]) + m[5],
+        lambda m: m[1] + writers[m[2]](ROOT / m[3], *m[4].split()) + m[5],
         text,
     )
 

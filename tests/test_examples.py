@@ -39,6 +39,19 @@ def test_paired_comparison_ends_with_a_verdict_and_a_page(tmp_path: Path) -> Non
     assert (tmp_path / "report.html").stat().st_size > 1_000_000
 
 
+def test_the_plane_of_an_own_loop_flags_what_it_cannot_measure(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plane = load("information_plane.py")["main"](steps=60, path=str(tmp_path / "plane.jsonl"))
+    first, last = plane.rows[0]["layers"], plane.rows[-1]["layers"]
+    assert plane.layers == ["2.0", "3.0", "4.0", "5", "prediction"]
+    assert {row["layers"]["2.0"]["flag"] for row in plane.rows} == {"saturated"}
+    assert last["5"]["flag"] in ("reliable", "corrected")
+    assert last["5"]["information"] > first["5"]["information"] + 0.5
+    assert "saturated" in capsys.readouterr().out
+    assert len((tmp_path / "plane.jsonl").read_text().splitlines()) == len(plane.rows) + 1
+
+
 def test_examples_stay_short() -> None:
     for path in EXAMPLES.glob("*.py"):
         assert len(path.read_text().splitlines()) < 60, path.name

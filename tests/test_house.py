@@ -24,6 +24,7 @@ ORDER = (
     "training",
     "engine",
     "report",
+    "studies",
     "recipes",
     "cli",
 )
@@ -32,7 +33,8 @@ ORDER = (
 BLIND = {
     "methods": {"data", "training"},
     "models": {"objectives", "data", "training"},
-    "information": {"methods", "training"},
+    # It knows the methods' `Sign` alone, the point where a layer's code is made.
+    "information": {"data", "training"},
     "data": {"bits", "methods", "models", "objectives", "information"},
     "engine": {"training", "data", "objectives"},
     "report": {"bits", "methods", "models", "objectives", "data", "tasks", "training", "engine"},

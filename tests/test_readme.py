@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,6 +22,16 @@ def test_python_block_runs(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "nats" in printed
     assert "binary (reactnet)" in printed
+
+
+def test_the_information_plane_pages_block_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "information_plane.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    torch.manual_seed(0)
+    exec(compile(block, "information_plane.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3 and printed[-1].startswith("prediction")
+    assert all(line.endswith(("reliable", "corrected", "saturated", "unreliable")) for line in printed)
 
 
 def test_tables_agree_with_their_csv() -> None:

@@ -69,6 +69,19 @@ CASES = {
     ),
     "jobs": (["compare", "demo-plain", "--jobs", "-1"], "jobs=-1; at least one process"),
     "no variants": (["compare", "--seeds", "2"], "compare: name a recipe before the options"),
+    "plane samples": (
+        ["train", "demo-plain", "--plane", "--plane-samples", "-5"],
+        "plane: samples=-5; it must be a whole number >= 0",
+    ),
+    "plane points": (
+        ["compare", "demo-plain", "--plane", "--plane-points", "0"],
+        "plane: points=0; it must be a whole number >= 1",
+    ),
+    "plane without plane": (
+        ["train", "demo-plain", "--plane-layers", "stem"],
+        "--plane-... options need --plane too",
+    ),
+    "compare plane": (["compare", "demo-plain", "--plane-point=3"], "did you mean --plane-points"),
     "info what": (["info"], "name one run folder or one model"),
     "info model": (["info", "resnet8-bireal-poolpda"], "did you mean resnet8-bireal-poolpad"),
     "info method": (["info", "mlp", "--method", "bnnn"], "unknown method 'bnnn'; did you mean bnn"),
@@ -103,6 +116,7 @@ def test_bad_input(say, tmp_path: Path, name: str) -> None:
         (["train", "demo-plain", "--epochs", "three"], ["--epochs", "three"]),
         (["train", "demo-plain", "--plan", "three-step"], ["three-step", "two-step"]),
         (["train", "demo-cmim", "--cmim.los", "nce"], ["--cmim.los", "--cmim.loss"]),
+        (["train", "demo-plain", "--plane-split", "both"], ["both", "train", "test"]),
         (["info", "mlp", "--metod", "bnn"], ["--metod", "--method"]),
         (["report", "x", "--outt", "y"], ["--outt", "--out"]),
     ],

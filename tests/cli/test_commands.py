@@ -80,6 +80,44 @@ def test_compare_and_report(say, quick_options, tmp_path: Path) -> None:
     assert table.code == 0 and "2 of 4 layers in 1 bit" in table.out
 
 
+def test_train_measures_the_plane_and_resume_remembers_it(
+    say, quick_options: list[str], tmp_path: Path
+) -> None:
+    chosen = ("--plane", "--plane-samples", "100", "--plane-points", "4", "--plane-split", "test")
+    given = ("train", "demo-plain", *quick_options, "--out", "run")
+    said = say(*given, *chosen, "--plane-layers", "hidden.*.linear")
+    assert said.code == 0, said.err
+    assert re.search(
+        r"demo-plain  plane step 7  (hidden.1.linear I\(X;T\) [\d.]+ I\(T;Y\) [\d.]+  )?"
+        r"prediction I\(T;Y\) [\d.]+ bits  \d/2 saturated",
+        said.out,
+    )
+    header, *rows = map(json.loads, (tmp_path / "run" / "plane.jsonl").read_text().splitlines())
+    assert header["layers"] == ["hidden.0.linear", "hidden.1.linear", "prediction"]
+    assert (header["probe"]["split"], header["probe"]["samples"]) == ("test", 80)
+    assert [row["step"] for row in rows] == [0, 1, 2, 4, 7]
+    for name in ("summary.json", "state.pt"):
+        (tmp_path / "run" / name).unlink()
+    said = say("train", "--resume", "--out", "run", "--threads", "1")
+    assert said.code == 0, said.err
+    first, *again = map(json.loads, (tmp_path / "run" / "plane.jsonl").read_text().splitlines())
+    assert first == header
+    assert [row["layers"] for row in again] == [row["layers"] for row in rows]
+    said = say("train", "--resume", "--out", "run", "--plane", "--plane-samples", "60")
+    assert said.code == 0 and "no plane" not in said.out, "a finished run is left as it is"
+
+
+def test_a_plane_that_comes_too_late_is_told(say, quick_options: list[str]) -> None:
+    assert say("train", "demo-plain", *quick_options, "--out", "c/demo-plain/seed0").code == 0
+    late = say("train", "--resume", "--out", "c/demo-plain/seed0", "--plane", "--threads", "1")
+    assert "no plane: the run in c/demo-plain/seed0 was finished before" in late.out
+    options = (*quick_options, "--plane", "--plane-points", "2")
+    said = say("compare", "demo-plain", *options, "--seeds", "2", "--out", "c")
+    assert said.code == 0, said.err
+    assert "no plane: c/demo-plain/seed0 finished before --plane was given" in said.out
+    assert Path("c/demo-plain/seed1/plane.jsonl").exists()
+
+
 def test_info_of_a_model(say) -> None:
     said = say("info", "resnet20-normal-slicepad", "--method", "irnet")
     assert said.code == 0

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +179,67 @@ def make_comparison(
     content = {"schema": 1, "baseline": baseline or next(iter(runs)), "variants": list(runs)}
     write_json(folder / "comparison.json", content | {"runs": runs})
     return folder
+
+
+def make_reading(
+    entropy: float, information: float, flag: str = "reliable", **changes: Any
+) -> dict[str, Any]:
+    """One layer's reading at one step: 16 units, 1,024 samples of 4 classes."""
+    content: dict[str, Any] = {"readout": "signs", "units": 16, "levels": 2, "samples": 1024}
+    content |= {"classes": 4, "distinct": 300, "entropy": entropy, "information": information}
+    content |= {"entropy_cwj": entropy + 0.25, "entropy_nsb": None, "entropy_low": entropy + 0.2}
+    content |= {"entropy_high": entropy + 0.3, "information_cwj": information - 0.05}
+    content |= {"information_nsb": information - 0.04, "information_low": information - 0.06}
+    content |= {"information_high": information, "collision_entropy": None}
+    content |= {"log2_samples": 10.0, "label_entropy": 2.0, "singleton_share": 0.03}
+    content |= {"doubling_gain": 0.02, "permutation_z": 12.5, "reading": "sample", "flag": flag}
+    return content | changes
+
+
+def make_plane(
+    folder: Path,
+    rows: dict[int, dict[str, dict[str, Any]]],
+    *,
+    torn: str = "",
+    **probe: Any,
+) -> Path:
+    """Write plane.jsonl: readings by step and layer; `torn` is left behind as its last line."""
+    names = list(next(iter(rows.values())))
+    header = {
+        "schema": 1,
+        "probe": {"split": "test", "samples": 1024, "digest": "d1", "classes": 4},
+    }
+    header["probe"] |= probe
+    header |= {"layers": names, "readouts": {name: "signs" for name in names}}
+    lines = [header]
+    for step, layers in rows.items():
+        row = {"schema": 1, "step": step, "epoch": step / 100, "seconds": 0.1, "layers": layers}
+        lines.append(row)
+    file = folder / "plane.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines) + torn, encoding="utf-8")
+    return file
+
+
+def make_paths(layers: int, seed: int = 0, *, first_saturated: int = 0) -> dict[int, dict]:
+    """Rows of a plane in which every layer fits until step 30 and compresses from 100 on."""
+    rows: dict[int, dict] = {}
+    for step in (0, 1, 3, 10, 30, 100, 300, 1000):
+        grown = min(1.0, math.log10(1 + step) / math.log10(31))
+        fallen = max(0.0, math.log10((1 + step) / 101) / math.log10(1001 / 101))
+        rows[step] = {}
+        for i in range(layers):
+            if i < first_saturated:
+                rows[step][f"l{i}"] = make_reading(10.0, 2.0, "saturated", units=4096)
+                continue
+            x = 5 + 3 * grown - (2 + 0.1 * i) * fallen + 0.01 * seed
+            rows[step][f"l{i}"] = make_reading(x, 0.4 + (1.4 - 0.05 * i) * grown + 0.002 * seed)
+    return rows
+
+
+@pytest.fixture
+def plane_tools() -> SimpleNamespace:
+    """Writers of plane.jsonl: reading, plane, paths."""
+    return SimpleNamespace(reading=make_reading, plane=make_plane, paths=make_paths)
 
 
 @pytest.fixture

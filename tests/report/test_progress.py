@@ -180,3 +180,23 @@ def test_sparkline_keeps_order(values: list[float]) -> None:
 
     ordered = [heights[i] for i in sorted(range(len(shown)), key=shown.__getitem__)]
     assert ordered == sorted(ordered)
+
+
+def test_the_plane_has_a_line_with_the_next_one_off_a_terminal() -> None:
+    target, clock = console(terminal=False), Clock()
+    progress = Progress(2, 4, "demo", console=target, clock=clock)
+    progress.plane("plane step 0")
+    progress.plane("plane step 1")
+    assert written(target) == ""
+    train(progress, clock, epochs=2, steps=4, pause=0.1)
+    assert [line for line in written(target).splitlines() if "plane" in line] == [
+        "demo  plane step 1"
+    ], "the last one, once"
+
+
+def test_the_plane_stays_in_the_picture_of_a_terminal() -> None:
+    target, clock = console(terminal=True), Clock()
+    progress = Progress(2, 4, "demo", console=target, clock=clock)
+    progress.plane("plane step 3  prediction I(T;Y) 1.00 bits")
+    train(progress, clock, epochs=2, steps=4, pause=0.2)
+    assert written(target).count("prediction I(T;Y) 1.00 bits") >= 2

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "report": "write one HTML page from run or comparison folders",
     "list": "list recipes, methods, models, data, objectives or presets",
     "info": "show the layers of a run or a model: 1-bit or float, and why",
+    "study": "run a whole experiment and judge its claims (information-plane)",
     "doctor": "check this installation and machine",
 }
 
@@ -49,6 +50,7 @@ def usage() -> str:
 INTERRUPTED = {
     "train": "stopped; finished epochs are kept, the same command with --resume continues",
     "compare": "stopped; finished runs and epochs are kept, the same command continues",
+    "study": "stopped; finished trials are kept, the same command continues",
 }
 """What to do after Ctrl-C, by command; the others have nothing to continue."""
 

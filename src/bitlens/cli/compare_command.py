@@ -9,7 +9,16 @@ from typing import Annotated
 
 import tyro
 
-from bitlens.cli.options import Machine, Out, named, parse, pick_device, split_names, use_threads
+from bitlens.cli.options import (
+    Machine,
+    Out,
+    PlaneOptions,
+    named,
+    parse,
+    pick_device,
+    split_names,
+    use_threads,
+)
 from bitlens.errors import BitlensError, unknown
 from bitlens.objectives.config import CMIMConfig
 from bitlens.training.recipe import Recipe
@@ -32,6 +41,9 @@ class Compare:
     out: Out = None
     """Folder of the comparison; by default runs/BASELINE-comparison."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+    information: Annotated[PlaneOptions, tyro.conf.arg(name="")] = field(
+        default_factory=PlaneOptions
+    )
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -49,7 +61,10 @@ def run(arguments: Sequence[str]) -> None:
 
 def _check_options(overrides: Sequence[str]) -> None:
     """Refuse options that neither `compare` nor a recipe has: the two parsers see only their own."""
-    kinds = {"": (*fields(Compare), *fields(Machine), *fields(Recipe)), "cmim.": fields(CMIMConfig)}
+    kinds = {
+        "": (*fields(Compare), *fields(Machine), *fields(PlaneOptions), *fields(Recipe)),
+        "cmim.": fields(CMIMConfig),
+    }
     known = {
         f"--{prefix}{flag}{field.name.replace('_', '-')}"
         for prefix, found in kinds.items()
@@ -72,11 +87,13 @@ def _compare(recipes: list[Recipe], options: Compare, out: Path) -> None:
 
     from bitlens.cli.display import console, lines, live
     from bitlens.recipes import RECIPES
+    from bitlens.report.plane import FILE as PLANE_FILE
     from bitlens.report.runs import read_comparison
     from bitlens.report.standings import standings
     from bitlens.report.terminal import comparison_table
     from bitlens.training.compare import compare
 
+    plane = options.information.settings()
     use_threads(options.machine.threads)
     jobs = options.jobs or torch.get_num_threads()
     table = compare(
@@ -88,6 +105,7 @@ def _compare(recipes: list[Recipe], options: Compare, out: Path) -> None:
         device=str(pick_device(options.machine.device)),
         jobs=jobs,
         make_display=live if jobs == 1 else lines,
+        plane=plane,
     )
     found = read_comparison(out)
     screen = console()
@@ -95,4 +113,7 @@ def _compare(recipes: list[Recipe], options: Compare, out: Path) -> None:
     for standing in standings(found):
         if standing.sentence:
             screen.print(standing.sentence, soft_wrap=True)
+    finished = (file.parent for file in sorted(out.glob("*/seed*/summary.json")))
+    if plane and (bare := [run for run in finished if not (run / PLANE_FILE).exists()]):
+        screen.print(f"no plane: {', '.join(map(str, bare))} finished before --plane was given")
     screen.print(f"rows {table}   report: bitlens report {out}", soft_wrap=True)

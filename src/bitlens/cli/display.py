@@ -50,12 +50,37 @@ class TerminalDisplay:
         if self._progress is not None:
             self._progress.epoch(row)
 
+    def plane(self, row: dict[str, Any]) -> None:
+        """One point of the information plane."""
+        if self._progress is not None:
+            self._progress.plane(plane_numbers(row))
+
     def note(self, text: str) -> None:
         """A sentence for the user; kept until drawing starts."""
         if self._progress is None:
             self._early.append(text)
         else:
             self._progress.note(text)
+
+
+def plane_numbers(row: dict[str, Any]) -> str:
+    """One row of plane.jsonl in a line: the deepest layer that can be read, and the prediction.
+
+    >>> plane_numbers(row)  # doctest: +SKIP
+    'plane step 120  hidden.1 I(X;T) 9.10 I(T;Y) 2.30  prediction I(T;Y) 1.20 bits  5/9 saturated'
+    """
+    layers = {name: reading for name, reading in row["layers"].items() if name != "prediction"}
+    decision = row["layers"]["prediction"]
+    readable = [name for name, reading in layers.items() if reading["flag"] != "saturated"]
+    parts = [f"plane step {row['step']}"]
+    if readable:
+        reading = layers[readable[-1]]
+        parts.append(
+            f"{readable[-1]} I(X;T) {reading['entropy']:.2f} I(T;Y) {reading['information']:.2f}"
+        )
+    parts.append(f"prediction I(T;Y) {decision['information']:.2f} bits")
+    parts.append(f"{len(layers) - len(readable)}/{len(layers)} saturated")
+    return "  ".join(parts)
 
 
 def live(recipe: Recipe, number: int, total: int) -> TerminalDisplay:

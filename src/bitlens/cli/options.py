@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from bitlens.errors import BitlensError
 from bitlens.recipes import RECIPES, recipe
+from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -28,6 +29,42 @@ class Machine:
     """CPU threads; 0 takes one per core."""
     device: str = "auto"
     """Torch device; auto takes a GPU when there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneOptions:
+    """The information plane, I(X;T) and I(T;Y) of every layer while training; changes no weight."""
+
+    plane: bool = False
+    """Measure it, into plane.jsonl of the run folder."""
+    plane_samples: int = 0
+    """Samples it is measured on; 0 takes as many as add about a tenth to the time."""
+    plane_points: int = 70
+    """Steps at which it is measured, evenly spaced on a logarithmic axis, step 0 apart."""
+    plane_layers: Annotated[str, tyro.conf.arg(metavar="GLOB")] = ""
+    """Layers, names or globs with commas between them; by default all signs."""
+    plane_split: Literal["train", "test"] = "train"
+    """Where the samples come from; training images are not augmented."""
+
+    def settings(self) -> PlaneSettings | None:
+        """What the training room takes; None without --plane.
+
+        Raises:
+            BitlensError: an impossible value, or options of a plane that is not measured.
+        """
+        asked = PlaneSettings(
+            samples=self.plane_samples,
+            points=self.plane_points,
+            layers=self.plane_layers,
+            split=self.plane_split,
+        )
+        if self.plane:
+            return asked
+        if asked != PlaneSettings():
+            raise BitlensError(
+                "--plane-... options need --plane too; without it nothing is measured"
+            )
+        return None
 
 
 def parse(kind: type[T], command: str, arguments: Sequence[str], **more: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +10,18 @@ from typing import Annotated, Any
 
 import tyro
 
-from bitlens.cli.options import Machine, Out, named, parse, pick_device, split_names, use_threads
+from bitlens.cli.options import (
+    Machine,
+    Out,
+    PlaneOptions,
+    named,
+    parse,
+    pick_device,
+    split_names,
+    use_threads,
+)
 from bitlens.errors import BitlensError, unknown
+from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import Recipe
 
 
@@ -31,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
             )
         given = _parse(_recipe_in(given.out), rest)
     out = given.out or Path("runs") / f"{given.recipe.name}-seed{given.recipe.seed}"
-    _train(given.recipe, out, given.resume, given.machine)
+    _train(given.recipe, out, given.resume, given.machine, given.information.settings())
 
 
 def _parse(default: Recipe, arguments: Sequence[str]) -> Any:
@@ -41,6 +52,9 @@ def _parse(default: Recipe, arguments: Sequence[str]) -> Any:
 
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = default
         machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+        information: Annotated[PlaneOptions, tyro.conf.arg(name="")] = field(
+            default_factory=PlaneOptions
+        )
         out: Out = None
         """Run folder; by default runs/NAME-seedN."""
         resume: bool = False
@@ -55,9 +69,11 @@ def _recipe_in(folder: Path) -> Recipe:
     return RunFolder(folder).recipe()
 
 
-def _train(recipe: Recipe, out: Path, resume: bool, machine: Machine) -> None:
+def _train(
+    recipe: Recipe, out: Path, resume: bool, machine: Machine, plane: PlaneSettings | None
+) -> None:
     from bitlens.cli.display import TerminalDisplay, console
-    from bitlens.objectives.gather import world
+    from bitlens.report.plane import FILE as PLANE_FILE
     from bitlens.report.quantities import ratio, size
     from bitlens.report.runs import read_run
     from bitlens.report.terminal import layer_table
@@ -72,9 +88,10 @@ def _train(recipe: Recipe, out: Path, resume: bool, machine: Machine) -> None:
         device=device,
         find_teacher=lambda student: _teacher(student, out / "teacher", device),
         display=TerminalDisplay(recipe.name),
+        plane=plane,
     )
-    if world()[0]:
-        return
+    if int(os.environ.get("RANK", "0")):
+        return  # the group is gone by now; torchrun's variable still tells which process this is
     screen = console()
     screen.print(layer_table(read_run(out).layers))
     latent, packed = done["bytes_latent"], done["bytes_packed"]
@@ -84,6 +101,8 @@ def _train(recipe: Recipe, out: Path, resume: bool, machine: Machine) -> None:
         f"({ratio(latent, packed)} smaller)",
         soft_wrap=True,
     )
+    if plane and not (out / PLANE_FILE).exists():
+        screen.print(f"no plane: the run in {out} was finished before --plane was given")
     screen.print(f"run folder {out}   report: bitlens report {out}", soft_wrap=True)
 
 

@@ -142,11 +142,12 @@ def check_alone(net: nn.Module, taps: list[Tap], batch: Tensor) -> None:
     """
     few = batch[: min(ALONE, len(batch) // 2)]
     within, alone = (_values(net, taps, inputs, len(few)) for inputs in (batch, few))
-    tolerance = max(SAME, 16 * torch.finfo(within[PREDICTION].dtype).eps)
+    kind = within[PREDICTION].dtype
+    tolerance = max(SAME, 16 * torch.finfo(kind).eps) if kind.is_floating_point else SAME
     same = torch.ones(len(few), dtype=torch.bool, device=few.device)
     for name, values in within.items():
-        difference = (values - alone[name]).abs()[same]
-        scale = values.abs()[same].mean(1, keepdim=True)
+        difference = (values.float() - alone[name].float()).abs()[same]
+        scale = values.float().abs()[same].mean(1, keepdim=True)
         if bool((difference > tolerance * scale).any()):
             raise BitlensError(
                 f"layer {name!r} sees a sample differently alone and within a batch, also in "

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bitlens.report.plane_notes import plane_warnings
 from bitlens.report.quantities import plural
 from bitlens.report.runs import Comparison, Run
 
@@ -13,6 +14,7 @@ from bitlens.report.runs import Comparison, Run
 def warnings(comparison: Comparison) -> list[str]:
     """Every reason for care: unfinished, diverged, unequal or impossible; often empty."""
     found = [note for name in comparison.variants for note in _variant(comparison, name)]
+    found += plane_warnings(comparison)
     return found + list(_unequal_machines(comparison.runs))
 
 

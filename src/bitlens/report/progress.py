@@ -64,6 +64,7 @@ class Progress:
         self._shown = -float("inf") if live else clock()
         self._accuracies: list[float] = []
         self._last: Mapping[str, Any] = {}
+        self._plane = ""
 
     def __enter__(self) -> Self:
         """Give the progress itself."""
@@ -120,7 +121,7 @@ class Progress:
         )
         if self._live is None:
             where = f"epoch {epoch}/{self.total_epochs} step {step}/{self.steps_per_epoch}"
-            self._write(f"{self.title}  {where}  {numbers}  left {left}")
+            self._write_training(f"{self.title}  {where}  {numbers}  left {left}")
         else:
             self._draw(self._live, self._picture(epoch, done, numbers, left))
 
@@ -141,11 +142,22 @@ class Progress:
         left = duration_left(self._started, done, self._total_steps, now)
         if self._live is None:
             where = f"epoch {row['epoch']}/{self.total_epochs}"
-            self._write(f"{self.title}  {where}  {epoch_numbers(row)}  left {left}")
+            self._write_training(f"{self.title}  {where}  {epoch_numbers(row)}  left {left}")
         else:
             self._draw(self._live, self._picture(row["epoch"], done, "", left))
         if row["epoch"] >= self.total_epochs:
             self.close()
+
+    def plane(self, text: str) -> None:
+        """Tell of one point of the information plane.
+
+        On a terminal a line of the picture until the next point; elsewhere a line together with the
+        next one of the training.
+
+        Args:
+            text: its numbers.
+        """
+        self._plane = text
 
     def note(self, text: str) -> None:
         """Tell of something the person should know, above the bar.
@@ -164,6 +176,12 @@ class Progress:
         live.start()
         live.update(picture, refresh=True)
 
+    def _write_training(self, line: str) -> None:
+        self._write(line)
+        if self._plane:
+            self._write(f"{self.title}  {self._plane}")
+        self._plane = ""
+
     def _write(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
 
@@ -181,6 +199,8 @@ class Progress:
         if self._last:
             lines.append(Text(f"  epoch {self._last['epoch']:<5}{epoch_numbers(self._last)}"))
             lines.append(Text(f"  accuracy   {sparkline(self._accuracies)}", "green"))
+        if self._plane:
+            lines.append(Text(f"  {self._plane}", "magenta"))
         return Group(*lines)
 
 

@@ -1,8 +1,8 @@
 """Run folders and comparisons of runs, read from disk and checked; nothing is computed here.
 
-A run folder holds recipe.json, env.json, layers.json, metrics.jsonl (one row per epoch) and, when
-the run has finished, summary.json. A comparison is a folder whose comparison.json names the
-variants and where their runs lie.
+A run folder holds recipe.json, env.json, layers.json, metrics.jsonl (one row per epoch), when the
+run has finished summary.json, and where it was measured plane.jsonl. A comparison is a folder whose
+comparison.json names the variants and where their runs lie.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 from bitlens.errors import BitlensError, unknown
 from bitlens.report.json_files import check_schema, demand, read_json, read_json_lines
+from bitlens.report.plane import FILE as PLANE_FILE
+from bitlens.report.plane import Plane, read_plane
 
 NUMBERS = (
     *("train_loss", "train_accuracy", "eval_loss", "eval_accuracy", "flip_rate", "code_entropy"),
@@ -45,6 +47,8 @@ class Run:
     summary: dict[str, Any] | None
     torn: bool
     """Whether the last line of metrics.jsonl was cut off, so that its epoch is not shown."""
+    plane: Plane | None = None
+    """The information plane, where one was measured."""
 
     @property
     def name(self) -> str:
@@ -118,6 +122,7 @@ def read_run(path: Path) -> Run:
         metrics=metrics,
         summary=summary,
         torn=torn,
+        plane=read_plane(path / PLANE_FILE),
     )
 
 

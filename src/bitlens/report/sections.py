@@ -23,6 +23,7 @@ from bitlens.report.layer_figures import (
     is_bound,
 )
 from bitlens.report.markup import Html, join, plot, section, tag
+from bitlens.report.plane_section import plane_section
 from bitlens.report.runs import Comparison, Run
 from bitlens.report.standings import Standing, provenance, standings
 from bitlens.report.statistics import PairedDifference
@@ -32,6 +33,7 @@ SECTIONS = {
     "accuracy": "Accuracy",
     "learning": "Learning",
     "information": "Information",
+    "plane": "Information plane",
     "signs": "Signs",
     "layers": "Layers and size",
     "recipes": "Recipes",
@@ -46,6 +48,7 @@ def body(comparison: Comparison, warnings: Sequence[str]) -> Html:
         "accuracy": _accuracy(comparison, stands),
         "learning": _learning(comparison),
         "information": _information(comparison),
+        "plane": plane_section(comparison),
         "signs": _signs(comparison),
         "layers": _layers(comparison),
         "recipes": tables.recipe_differences(comparison),
@@ -59,8 +62,9 @@ def body(comparison: Comparison, warnings: Sequence[str]) -> Html:
             )
         ),
     }
-    menu = join(Html(f'<a href="#{anchor}">{title}</a>') for anchor, title in SECTIONS.items())
-    parts = [section(anchor, SECTIONS[anchor], part) for anchor, part in contents.items() if part]
+    contents = {anchor: part for anchor, part in contents.items() if part}
+    menu = join(Html(f'<a href="#{anchor}">{SECTIONS[anchor]}</a>') for anchor in contents)
+    parts = [section(anchor, SECTIONS[anchor], part) for anchor, part in contents.items()]
     return join(
         (
             tag("header", *_head(comparison, stands), tag("nav", menu)),

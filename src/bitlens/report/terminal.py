@@ -15,7 +15,7 @@ from bitlens.report.runs import Comparison
 from bitlens.report.standings import Standing, provenance, standings
 from bitlens.report.statistics import Summary, spell
 
-__all__ = ["Progress", "comparison_table", "layer_table"]
+__all__ = ["Progress", "comparison_table", "layer_table", "plane_line"]
 
 
 def layer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -102,3 +102,21 @@ def difference_text(standing: Standing, baseline: str) -> str:
         return "no common seed"
     mean, low, high = spell(standing.difference)
     return f"{mean} (no interval)" if low == ABSENT else f"{mean} ({low} .. {high})"
+
+
+def plane_line(row: Mapping[str, Any]) -> str:
+    """One measured step of the information plane: "plane @120  l2 9.1/2.20  l3 2.9/1.63 bits".
+
+    Each layer with I(X;T) / I(T;Y) on the probe's samples, and its flag where they say nothing about
+    the net ("saturated") or too little about the data's distribution ("unreliable").
+
+    Args:
+        row: one row of plane.jsonl, not its first line.
+    """
+    parts = [f"plane @{row['step']}"]
+    for layer, reading in row["layers"].items():
+        part = f"{layer} {reading['entropy']:.1f}/{reading['information']:.2f}"
+        if reading["flag"] in ("saturated", "unreliable"):
+            part += f" ({reading['flag']})"
+        parts.append(part)
+    return "  ".join(parts) + " bits"

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any
-
-import torch
 
 from bitlens.errors import BitlensError
 from bitlens.training.files import write_bytes, write_json
 from bitlens.training.fit import Display, Silent, fit
+from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import SCHEMA, Recipe, differences
 from bitlens.training.run import RunFolder, read_json
+from bitlens.training.workers import finished, workers
 
 COLUMNS = (
     "variant", "seed", "data", "model", "method", "objective", "weight", "epochs", "train_images",
@@ -59,6 +53,7 @@ def compare(
     device: str = "cpu",
     jobs: int = 1,
     make_display: MakeDisplay = silent,
+    plane: PlaneSettings | None = None,
 ) -> Path:
     """Train every recipe from every seed and write comparison.csv and comparison.json.
 
@@ -75,6 +70,7 @@ def compare(
         jobs: processes that train different runs at the same time, sharing this process's threads;
             on a CPU two runs of one thread finish sooner than one run of two threads.
         make_display: progress of each run; must be a module-level function when jobs > 1.
+        plane: measure the information plane of every run that is not finished yet.
 
     Returns:
         The path of comparison.csv.
@@ -98,13 +94,13 @@ def compare(
     if jobs == 1:
         waves = [everything]
     total, number = len(everything), 0
-    with _executor(jobs) as pool:
+    with workers(jobs) as pool:
         for wave in waves:
             calls = []
             for recipe, path, teacher in wave:
                 number += 1
-                calls.append((recipe, path, teacher, device, make_display, number, total))
-            for _ in _finished(pool, calls):
+                calls.append((recipe, path, teacher, device, make_display, plane, number, total))
+            for _ in finished(pool, _train, calls):
                 write_tables(folder, names, seeds, baseline)
     return folder / "comparison.csv"
 
@@ -185,6 +181,7 @@ def _train(
     teacher: Path | None,
     device: str,
     make_display: MakeDisplay,
+    plane: PlaneSettings | None,
     number: int,
     total: int,
 ) -> None:
@@ -195,54 +192,8 @@ def _train(
         device=device,
         find_teacher=lambda student: teacher or Path(student.teacher),
         display=make_display(recipe, number, total),
+        plane=plane,
     )
-
-
-def _finished(pool: ProcessPoolExecutor | None, calls: Sequence[tuple[Any, ...]]) -> Iterator[None]:
-    """Train all of `calls`, here or in the pool; yields after each one that is done."""
-    if pool is None:
-        for call in calls:
-            yield _train(*call)
-    else:
-        for done in as_completed([pool.submit(_train, *call) for call in calls]):
-            yield done.result()
-
-
-@contextmanager
-def _executor(jobs: int) -> Generator[ProcessPoolExecutor | None]:
-    if jobs == 1:
-        yield None
-        return
-    threads = max(1, torch.get_num_threads() // jobs)
-    others = set(active_children())
-    pool = ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_begin_worker, initargs=(threads,)
-    )
-    try:
-        yield pool
-    except BaseException:
-        # Runs continue from their last epoch, so nobody has to wait for the other ones to finish.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(active_children()) - others:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown()
-
-
-def _begin_worker(threads: int) -> None:
-    # Ctrl-C reaches the whole group; the parent decides, and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
-
-
-def _end_with_parent() -> None:
-    """Leave when the parent was killed: a worker of its own would go on training unseen."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _shared(recipe: Recipe) -> dict[str, Any]:

@@ -37,6 +37,21 @@ def write_json(path: Path, record: Any) -> None:
     write_bytes(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add `line`, which ends with a newline, to `path`; it is on the disk when this returns.
+
+    Raises:
+        BitlensError: it could not be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise BitlensError(f"could not write {path}: {error.strerror}") from error
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of writers that were killed; nobody may be writing meanwhile."""
     for leftover in folder.glob(".*.tmp"):

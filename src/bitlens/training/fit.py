@@ -30,6 +30,8 @@ from bitlens.training.diagnostics import (
 from bitlens.training.distributed import parallelize, process_group
 from bitlens.training.feed import Batch, Feed, Images
 from bitlens.training.files import write_json
+from bitlens.training.plane import RunPlane, remembered
+from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import SCHEMA, Recipe
 from bitlens.training.run import RunFolder, environment, load_weights, read_json
 from bitlens.training.schedule import (
@@ -59,6 +61,9 @@ class Display(Protocol):
     def epoch(self, row: dict[str, Any]) -> None:
         """After an epoch: its metrics row."""
 
+    def plane(self, row: dict[str, Any]) -> None:
+        """After a point of the information plane: its row."""
+
     def note(self, text: str) -> None:
         """Something the user should know."""
 
@@ -80,6 +85,9 @@ class Silent:
     def epoch(self, row: dict[str, Any]) -> None:
         """Ignore."""
 
+    def plane(self, row: dict[str, Any]) -> None:
+        """Ignore."""
+
     def note(self, text: str) -> None:
         """Ignore."""
 
@@ -97,6 +105,7 @@ def fit(
     device: str = "cpu",
     find_teacher: FindTeacher = no_teacher,
     display: Display | None = None,
+    plane: PlaneSettings | None = None,
 ) -> dict[str, Any]:
     """Train `recipe` in `folder` and return its summary.
 
@@ -104,13 +113,17 @@ def fit(
     bits an uninterrupted run would have had (same machine, same number of threads); a finished run
     returns its summary at once. Under torchrun every process calls this and process 0 writes.
 
+    With `plane` the information plane is measured into plane.jsonl, which changes nothing else of the
+    run; a run that is resumed goes on with the settings it began with.
+
     Raises:
         BitlensError: bad recipe, data or folder, another recipe's run in `folder`, a damaged
-            checkpoint, or a loss that is not finite.
+            checkpoint, a loss that is not finite, or a plane other than the one that was begun.
     """
     place = torch.device(device)
     with process_group(place):
-        return _Run(recipe, RunFolder(folder), place, find_teacher, display or Silent()).go(resume)
+        run = _Run(recipe, RunFolder(folder), place, find_teacher, display or Silent(), plane)
+        return run.go(resume)
 
 
 class _Averages:
@@ -139,7 +152,9 @@ class _Run:
         device: torch.device,
         find_teacher: FindTeacher,
         display: Display,
+        plane: PlaneSettings | None,
     ) -> None:
+        self.wanted_plane = plane
         self.recipe, self.run, self.device = recipe, run, device
         self.find_teacher = find_teacher
         self.rank, self.processes = world()
@@ -153,6 +168,7 @@ class _Run:
             run.check_same(recipe)
             if run.complete:
                 return read_json(run.summary_file)
+            self.wanted_plane = self.wanted_plane or remembered(run.plane_file)
         else:
             run.check_free()
         with ExitStack() as held:
@@ -166,6 +182,8 @@ class _Run:
                 # Only now: whatever was wrong so far has left no folder behind.
                 self._lock(held)
                 run.create(recipe)
+                if self.plane:
+                    self.plane.start()
             return self._train(done)
 
     def _lock(self, held: ExitStack) -> None:
@@ -178,6 +196,11 @@ class _Run:
             self.recipe, self.feed.data, len(self.feed.train), self.device, self.find_teacher
         )
         self.net = self.task.net
+        self.plane = (
+            RunPlane(self.net, self.feed, self.wanted_plane, self.run.plane_file)
+            if self.wanted_plane
+            else None
+        )
         self.wrapped: nn.Module = parallelize(self.task, self.device)
         self.streams = Streams(self.recipe.seed)
         self.optimizer: torch.optim.Optimizer | None = None
@@ -204,6 +227,8 @@ class _Run:
         if not run.state_file.exists():
             if self.rank == 0:
                 run.rewind_metrics(0)
+            if self.plane:
+                self.plane.rewind(-1)
             return 0
         state = load_checkpoint(run.state_file)
         if state.get("recipe") != self.recipe.digest:
@@ -227,6 +252,8 @@ class _Run:
         self.best = state["best"]
         if self.rank == 0:
             run.rewind_metrics(epoch)
+        if self.plane:
+            self.plane.rewind(epoch * self.feed.steps)
         return epoch
 
     def _note_changes(self) -> None:
@@ -264,8 +291,12 @@ class _Run:
                 step = (epoch - stage.first) * self.feed.steps + number
                 rate = learning_rate(recipe, step, steps, warmup)
                 set_progress(self.net, step / max(steps - 1, 1))
+                taken = (epoch - 1) * self.feed.steps + number
+                if taken == 0:
+                    self._measure(0)
                 self._step(batch, rate, averages, epoch, number + 1)
-            seconds = time.perf_counter() - begun
+                self._measure(taken + 1)
+            seconds = time.perf_counter() - begun - (self.plane.take_seconds() if self.plane else 0)
             self._end_epoch(stage, epoch, averages, before, seconds)
 
     def _step(
@@ -302,6 +333,12 @@ class _Run:
             averages.mean("accuracy") or 0.0,
             averages.mean("bound"),
         )
+
+    def _measure(self, taken: int) -> None:
+        """Measure the plane after `taken` optimizer steps, if that is one of its points."""
+        row = self.plane.step(taken) if self.plane else None
+        if row is not None:
+            self.display.plane(row)
 
     def _end_epoch(
         self,

@@ -1,7 +1,8 @@
 """The run folder: the only thing training shares with reports and the engine.
 
-recipe.json, env.json, layers.json, metrics.jsonl, state.pt, last.safetensors, best.safetensors and,
-when the run is done, summary.json. An empty .lock tells processes apart that would train here.
+recipe.json, env.json, layers.json, metrics.jsonl, state.pt, last.safetensors, best.safetensors,
+plane.jsonl where the information plane is measured and, when the run is done, summary.json. An empty
+.lock tells processes apart that would train here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 import bitlens
 from bitlens.errors import BitlensError
-from bitlens.training.files import remove_leftovers, write_bytes, write_json
+from bitlens.training.files import append_line, remove_leftovers, write_bytes, write_json
 from bitlens.training.recipe import Recipe, differences
 
 
@@ -37,6 +38,7 @@ class RunFolder:
         self.env_file = self.path / "env.json"
         self.layers_file = self.path / "layers.json"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.plane_file = self.path / "plane.jsonl"
         self.state_file = self.path / "state.pt"
         self.last_file = self.path / "last.safetensors"
         self.best_file = self.path / "best.safetensors"
@@ -120,13 +122,7 @@ class RunFolder:
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl; it is on the disk when this returns."""
-        try:
-            with self.metrics_file.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise BitlensError(f"could not write {self.metrics_file}: {error.strerror}") from error
+        append_line(self.metrics_file, json.dumps(row) + "\n")
 
     def rewind_metrics(self, epoch: int) -> None:
         """Forget the lines of epochs after `epoch`: they were written, but not checkpointed.
