@@ -7,8 +7,9 @@ DEMO ?= runs/demo
 .PHONY: demo test docs clean
 
 demo: $(VENV)/.installed
-	$(BIN)/bitlens compare demo-plain demo-cmim demo-float --seeds 5 --jobs 0 --out $(DEMO)
+	$(BIN)/bitlens compare demo-plain demo-cmim demo-float --seeds 5 --jobs 0 --plane --out $(DEMO)
 	$(BIN)/bitlens report $(DEMO)
+	$(BIN)/bitlens study information-plane --tier smoke --out $(DEMO)-study
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -31,7 +31,9 @@ def test_the_information_plane_pages_block_runs(capsys: pytest.CaptureFixture[st
     exec(compile(block, "information_plane.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 3 and printed[-1].startswith("prediction")
-    assert all(line.endswith(("reliable", "corrected", "saturated", "unreliable")) for line in printed)
+    assert all(
+        line.endswith(("reliable", "corrected", "saturated", "unreliable")) for line in printed
+    )
 
 
 def test_tables_agree_with_their_csv() -> None:
