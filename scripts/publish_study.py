@@ -22,9 +22,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     for name in ("verdicts", "paths"):
-        shutil.copyfile(
-            folder / f"{name}.csv", ROOT / "results" / f"information_plane_{name}.csv"
-        )
+        shutil.copyfile(folder / f"{name}.csv", ROOT / "results" / f"information_plane_{name}.csv")
     pictures = ROOT / "docs" / "information_plane_study"
     shutil.rmtree(pictures, ignore_errors=True)
     shutil.copytree(folder / "figures", pictures)

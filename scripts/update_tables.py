@@ -10,6 +10,8 @@ A page asks for a table and ends it with `<!-- end -->`:
     <!-- rows: results/NAME.csv COLUMN ... -->          these columns as they are; COLUMN=VALUE keeps the
                                                         rows with that value instead of showing it
     <!-- verdicts: results/NAME.csv CLAIM -->           what a study says about one claim
+    <!-- paired: results/NAME.csv KIND BASELINE READOUT --> what a kind of net changes in the deepest hidden
+                                                        layer and in accuracy, seed by seed
     <!-- coverage: results/NAME.csv SHARE -->           how often intervals hold the truth, by flag, in
                                                         cells where SHARE of the draws have the flag
 """
@@ -27,7 +29,8 @@ from bitlens.report.statistics import paired_difference, spell, summarize
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKER = re.compile(
-    r"(<!-- (table|rows|verdicts|coverage): (\S+) ([^\n]+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (table|rows|verdicts|coverage|paired): (\S+) ([^\n]+) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -95,6 +98,48 @@ def coverage(path: Path, share: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+PAIRED = {
+    "entropy_last": "final I(X;T), bits",
+    "information_last": "final I(T;Y), bits",
+    "compression": "compression C, bits",
+    "coupling": "rho",
+    "test_accuracy": "test accuracy",
+}
+
+
+def paired(path: Path, kind: str, baseline: str, readout: str) -> str:
+    """Markdown rows: task and shape, then baseline mean and paired difference of each quantity."""
+    found: dict[tuple[str, str], dict[str, dict[int, dict[str, str]]]] = {}
+    for row in read(path):
+        if row["from_end"] == "1" and row["readout"] == readout and int(row["seed"]) < 100:
+            place = found.setdefault((row["task"], row["hidden"]), {})
+            place.setdefault(row["kind"], {})[int(row["seed"])] = row
+    lines = [
+        f"Mean of {baseline}: then {kind} minus {baseline}, paired by seed (95 % t-interval); deepest "
+        f"hidden layer, {readout}.",
+        "",
+        "| task, hidden units | n | " + " | ".join(PAIRED.values()) + " |",
+        "|---|---|" + "---|" * len(PAIRED),
+    ]
+    for (task, hidden), kinds in found.items():
+        if kind not in kinds or baseline not in kinds:
+            continue
+        cells = []
+        for name in PAIRED:
+            a, b = (
+                {seed: float(row[name]) for seed, row in kinds[one].items() if row[name]}
+                for one in (kind, baseline)
+            )
+            common = a.keys() & b.keys()
+            change = paired_difference({s: a[s] for s in common}, {s: b[s] for s in common})
+            mean = sum(b[s] for s in common) / len(common)
+            interval = "" if change.low is None else f" ({change.low:+.3f} .. {change.high:+.3f})"
+            cells.append(f"{mean:.3f}: {change.mean:+.3f}{interval}")
+        count = len(kinds[kind].keys() & kinds[baseline].keys())
+        lines.append(f"| {task} {hidden} | {count} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def table(path: Path, column: str, baseline: str) -> str:
     """Markdown rows: variant, n, accuracy mean ± sd, paired difference, and what was measured inside.
 
@@ -136,7 +181,13 @@ def average(runs: list[dict[str, str]], key: str) -> str:
 
 def rewritten(text: str) -> str:
     """The page with every marked table made anew."""
-    writers = {"table": table, "rows": rows, "verdicts": verdicts, "coverage": coverage}
+    writers = {
+        "table": table,
+        "rows": rows,
+        "verdicts": verdicts,
+        "coverage": coverage,
+        "paired": paired,
+    }
     return MARKER.sub(
         lambda m: m[1] + writers[m[2]](ROOT / m[3], *m[4].split()) + m[5],
         text,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitlens.bits import Surrogate, hard_tanh, polynomial, sign, sign_values, swish
@@ -115,10 +116,19 @@ class StackedNet(nn.Module):
         shift = self.shifts[depth]
         if not self.kind.norm:
             return torch.baddbmm(shift, x, weight)
-        sums = torch.bmm(x, weight)
-        variance, mean = torch.var_mean(sums, 1, correction=0, keepdim=True)
-        gain = self.gains[depth] * (variance + EPSILON).rsqrt()
-        return torch.addcmul(shift, sums - mean, gain)
+        # All units of all nets as the channels of one batch norm, whose kernel takes a twentieth of
+        # the time of a variance over the middle axis.
+        sums = torch.bmm(x, weight).transpose(0, 1)
+        normed = F.batch_norm(
+            sums.flatten(1),
+            None,
+            None,
+            self.gains[depth].flatten(),
+            shift.flatten(),
+            training=True,
+            eps=EPSILON,
+        )
+        return normed.view(sums.shape).transpose(0, 1)
 
     def _activate(self, latent: Tensor) -> Tensor:
         if self.kind.activation == "sign":
