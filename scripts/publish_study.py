@@ -9,6 +9,7 @@ docs/information_plane_study/, then writes the tables of the docs anew.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
+    tier = json.loads((folder / "study.json").read_text())["tier"]
+    if tier != "full" or not (folder / "figures").is_dir():
+        parser.error(f"{folder} holds the outcome of tier {tier!r}; the docs show the full one")
     for name in ("verdicts", "paths"):
         shutil.copyfile(folder / f"{name}.csv", ROOT / "results" / f"information_plane_{name}.csv")
     pictures = ROOT / "docs" / "information_plane_study"

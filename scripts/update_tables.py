@@ -56,6 +56,8 @@ def rows(path: Path, *columns: str) -> str:
 def verdicts(path: Path, claim: str) -> str:
     """Markdown rows of one claim: where, what, value with its interval, verdict."""
     found = [row for row in read(path) if row["claim"] == claim]
+    if not found:
+        sys.exit(f"{path} has no row of claim {claim}")
     lines = [
         f"**{claim}. {found[0]['statement']}.**",
         "",
@@ -125,17 +127,21 @@ def paired(path: Path, kind: str, baseline: str, readout: str) -> str:
         if kind not in kinds or baseline not in kinds:
             continue
         cells = []
+        count = len(kinds[kind].keys() & kinds[baseline].keys())
         for name in PAIRED:
             a, b = (
                 {seed: float(row[name]) for seed, row in kinds[one].items() if row[name]}
                 for one in (kind, baseline)
             )
             common = a.keys() & b.keys()
+            if not common:
+                cells.append("-")
+                continue
             change = paired_difference({s: a[s] for s in common}, {s: b[s] for s in common})
             mean = sum(b[s] for s in common) / len(common)
             interval = "" if change.low is None else f" ({change.low:+.3f} .. {change.high:+.3f})"
-            cells.append(f"{mean:.3f}: {change.mean:+.3f}{interval}")
-        count = len(kinds[kind].keys() & kinds[baseline].keys())
+            few = "" if len(common) == count else f", n = {len(common)}"
+            cells.append(f"{mean:.3f}: {change.mean:+.3f}{interval}{few}")
         lines.append(f"| {task} {hidden} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

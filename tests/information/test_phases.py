@@ -15,7 +15,8 @@ from scipy import stats
 from bitlens.errors import BitlensError
 from bitlens.information.phases import (
     Phases,
-    late_compression,
+    late_drawdown,
+    late_fall,
     measure_phases,
     median_of_three,
     rank_correlation,
@@ -178,18 +179,18 @@ def test_paths_that_are_not_defined(
 
 def test_just_within_the_rules_is_defined() -> None:
     x, y = separated()
-    lost = np.arange(len(STEPS)) < len(STEPS) // 3
+    lost = np.arange(len(STEPS)) % 3 == 2
     found = measure_phases(STEPS, x, 0.021 * y, half_x=0.99, half_y=0.006, saturated=lost)
     assert found.defined
 
 
-def test_late_compression() -> None:
+def test_late_drawdown() -> None:
     # The last half begins at u = 2: only what is lost there counts.
-    assert late_compression(STEPS, 5 - 3 * ramp(0, 1) - 0.7 * ramp(2.5, 3.5)) == pytest.approx(0.7)
-    assert late_compression(STEPS, 5 - 3 * ramp(0, 1.9)) == pytest.approx(0, abs=1e-12)
-    assert late_compression(STEPS, 5 - 3 * ramp(1, 3)) == pytest.approx(1.5, abs=0.1)
+    assert late_drawdown(STEPS, 5 - 3 * ramp(0, 1) - 0.7 * ramp(2.5, 3.5)) == pytest.approx(0.7)
+    assert late_drawdown(STEPS, 5 - 3 * ramp(0, 1.9)) == pytest.approx(0, abs=1e-12)
+    assert late_drawdown(STEPS, 5 - 3 * ramp(1, 3)) == pytest.approx(1.5, abs=0.1)
     # Losing one bit in the window counts even when another is gained.
-    assert late_compression(STEPS, 1 + ramp(2.1, 2.8) - ramp(3, 3.8)) == pytest.approx(1, abs=0.05)
+    assert late_drawdown(STEPS, 1 + ramp(2.1, 2.8) - ramp(3, 3.8)) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -222,3 +223,27 @@ def test_needs_no_torch() -> None:
         "sys.exit(any(m in sys.modules for m in ('torch', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_saturated_points_are_left_out() -> None:
+    steps = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000]
+    x = [9.97, 9.97, 9.97, 6.0, 5.6, 5.3, 5.0, 4.6, 4.3, 4.0]
+    y = [3.32, 3.32, 3.32, 0.5, 0.7, 0.9, 1.1, 1.3, 1.4, 1.5]
+    saturated = np.array(x) > 9.9
+    found = measure_phases(steps, x, y, saturated=saturated)
+    alone = measure_phases(steps[3:], x[3:], y[3:])
+    assert found.F == pytest.approx(1.0) and found.C == pytest.approx(2.0)
+    assert (found.F, found.C, found.coupling) == (alone.F, alone.C, alone.coupling)
+    assert found.overlap == pytest.approx(alone.overlap)
+    assert len(found.u) == len(found.fit) == 10 and not found.fit[:3].any()
+
+
+def test_jitter_draws_down_but_does_not_fall() -> None:
+    steps = np.unique(np.round(np.geomspace(1, 10_000, 70)))
+    noise = np.random.default_rng(0).normal(0, 0.02, len(steps))
+    assert late_drawdown(steps, 5 + noise) > 0.03
+    assert abs(late_fall(steps, 5 + noise)) < 0.03
+    falling = 5 - 0.3 * np.log10(steps)
+    # The window covers two of four decades; its ends are medians of three points.
+    assert late_fall(steps, falling + noise) == pytest.approx(0.56, abs=0.08)
+    assert late_fall(steps, -falling) == pytest.approx(-late_fall(steps, falling))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitlens.information.phases import late_compression, measure_phases
+from bitlens.information.phases import late_drawdown, late_fall, measure_phases
 from bitlens.information.regimes import plugin_bias
 from bitlens.studies.information_plane.claims import judge
 from bitlens.studies.information_plane.figures import (
@@ -96,7 +96,8 @@ def made(
         information_last=y[-1],
         information_corrected=None,
         half_width=0.0,
-        late=late_compression(STEPS, x),
+        late_drawdown=late_drawdown(STEPS, x),
+        late_fall=late_fall(STEPS, x),
         balanced_first=0.5 if readout == "signs" else None,
         saturated=float(saturated.mean()),
         flag_last="saturated" if saturated[-1] else "reliable",
@@ -340,8 +341,8 @@ def test_start_has_a_dot_a_path_and_predictor_in_the_color_of_its_family() -> No
     undefined = [made(STILL)]
     root = drawn(start.draw(evidence(*signs, *bins, *undefined)))
     marks = [c for g in root.iter(f"{SVG}g") for c in circles(g)]
-    # Balance is known where a layer is read by signs.
-    assert len(marks) == 4 + 4 + 3
+    # Only layers read by signs: three predictors of three paths.
+    assert len(marks) == 3 + 3 + 3
     colors = {g.attrib["fill"] for g in root.iter(f"{SVG}g")}
     assert colors == {
         start.FAMILIES[name] for name in ("float, no norm", "binary", "float weights, sign")

@@ -16,7 +16,8 @@ passed through a median of three. With u = log10(1 + s):
 
 Cost: O(checkpoints log checkpoints). A path whose F or C is too small to speak of (below .02 bit, or
 below three half-widths of the intervals it was measured with), or more than a third of whose checkpoints
-are saturated, has no overlap, coupling, lag or phi, and says why.
+are saturated, has no overlap, coupling, lag or phi, and says why. Fewer saturated checkpoints are left
+out: nothing happens at them.
 """
 
 from __future__ import annotations
@@ -97,25 +98,27 @@ def measure_phases(
         BitlensError: fewer than three checkpoints, unequal lengths, steps out of order, or NaN.
     """
     when = _read_steps(steps)
-    x_path = median_of_three(_read("x", x, len(when)))
-    y_path = median_of_three(_read("y", y, len(when)))
+    n = len(when)
+    lost, kept = _left_in(saturated, n)
+    x_path = median_of_three(_read("x", x, n)[kept])
+    y_path = median_of_three(_read("y", y, n)[kept])
     u = np.log10(1 + when)
-    total_fit, fit = _shares(np.maximum.accumulate(y_path) - y_path[0])
-    total_compression, compression = _shares(np.maximum.accumulate(_drawdown(x_path)))
+    total_fit, fit = _shares(np.maximum.accumulate(y_path) - y_path[0], kept)
+    total_compression, compression = _shares(np.maximum.accumulate(_drawdown(x_path)), kept)
     highest = float(x_path.max())
     why_not = _reason(
         total_fit,
         total_compression,
-        _typical("half_x", half_x, len(when)),
-        _typical("half_y", half_y, len(when)),
-        _saturated_share(saturated, len(when)),
+        _typical("half_x", half_x, n),
+        _typical("half_y", half_y, n),
+        lost,
     )
     overlap = coupling = lag = phi = None
     if why_not is None:
         fitted, compressed = np.cumsum(fit), np.cumsum(compression)
         at_half = _reach(u, compressed, 0.5)
         overlap = float(np.minimum(fit, compression).sum())
-        coupling = _coupling(x_path, y_path, fitted)
+        coupling = _coupling(x_path, y_path, fitted[kept])
         lag = at_half - _reach(u, fitted, 0.5)
         phi = float(np.interp(at_half, u, fitted))
     return Phases(
@@ -135,19 +138,41 @@ def measure_phases(
     )
 
 
-def late_compression(steps: npt.ArrayLike, x: npt.ArrayLike) -> float:
+def late_drawdown(
+    steps: npt.ArrayLike, x: npt.ArrayLike, saturated: npt.ArrayLike | None = None
+) -> float:
     """Largest drawdown of I(X;T) within the last half of the logarithmic steps, in bits.
 
     x is median filtered first; the window starts at the first checkpoint whose u = log10(1 + s) is at
-    least half-way between the first and the last. Compare with the half-width of the interval of x.
+    least half-way between the first and the last. Jitter around a constant draws down as well: see
+    `late_fall` for what is left of it at the end.
 
     Raises:
         BitlensError: as `measure_phases`.
     """
+    return float(_drawdown(_late(steps, x, saturated)).max())
+
+
+def late_fall(
+    steps: npt.ArrayLike, x: npt.ArrayLike, saturated: npt.ArrayLike | None = None
+) -> float:
+    """How much I(X;T) fell over the last half of the logarithmic steps, in bits; negative where it rose.
+
+    Median of the first three points of the window of `late_drawdown` minus that of its last three.
+
+    Raises:
+        BitlensError: as `measure_phases`.
+    """
+    path = _late(steps, x, saturated)
+    return float(np.median(path[:3]) - np.median(path[-3:]))
+
+
+def _late(steps: npt.ArrayLike, x: npt.ArrayLike, saturated: npt.ArrayLike | None) -> Floats:
     when = _read_steps(steps)
-    path = median_of_three(_read("x", x, len(when)))
+    _, kept = _left_in(saturated, len(when))
+    path = median_of_three(_read("x", x, len(when))[kept])
     u = np.log10(1 + when)
-    return float(_drawdown(path[u >= (u[0] + u[-1]) / 2]).max())
+    return path[u[kept] >= min((u[0] + u[-1]) / 2, u[kept][-1])]
 
 
 def median_of_three(values: Floats) -> Floats:
@@ -178,10 +203,14 @@ def _drawdown(x: Floats) -> Floats:
     return np.maximum.accumulate(x) - x
 
 
-def _shares(running: Floats) -> tuple[float, Floats]:
-    """The total of a curve that starts at 0 and never falls, and its increments as shares of it."""
+def _shares(running: Floats, kept: npt.NDArray[np.bool_]) -> tuple[float, Floats]:
+    """The total of a curve that starts at 0 and never falls, and its increments as shares of it.
+
+    Increments stand at their checkpoints; there is none at one that was left out.
+    """
     total = float(running[-1])
-    increments = np.diff(running, prepend=0.0)
+    increments = np.zeros(len(kept))
+    increments[kept] = np.diff(running, prepend=0.0)
     return total, increments / total if total > 0 else increments
 
 
@@ -237,12 +266,15 @@ def _typical(name: str, half: npt.ArrayLike | None, n: int) -> float:
     return float(np.median(read))
 
 
-def _saturated_share(saturated: npt.ArrayLike | None, n: int) -> float:
+def _left_in(saturated: npt.ArrayLike | None, n: int) -> tuple[float, npt.NDArray[np.bool_]]:
+    """Share of saturated checkpoints, and which are used: all where too few would be left."""
     if saturated is None:
-        return 0.0
+        return 0.0, np.ones(n, dtype=bool)
     mask = np.asarray(saturated)
     if mask.shape != (n,) or mask.dtype != np.bool_:
         raise BitlensError(
             f"saturated has shape {mask.shape} and type {mask.dtype}; give {n} booleans"
         )
-    return float(mask.mean())
+    lost = float(mask.mean())
+    enough = lost <= SATURATED_SHARE and int((~mask).sum()) >= 3
+    return lost, ~mask if enough else np.ones(n, dtype=bool)

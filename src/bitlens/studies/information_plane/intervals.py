@@ -1,10 +1,9 @@
-"""Intervals that need no distribution: of a median, a share, and any statistic of whole nets."""
+"""Intervals that need no distribution: of a median, and of any statistic by resampling seeds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from bitlens.studies.information_plane.paths import Path
 
 RESAMPLES = 500
 Array = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -24,30 +24,27 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(found.low), float(found.high)
 
 
-def share_interval(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, from `hits` of `n`."""
-    found = scipy.stats.binomtest(hits, n).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
-
-
 def resampled_interval(
-    paths: Sequence[Path],
-    x: Array,
-    y: Array,
-    statistic: Callable[[Array, Array], float],
+    paths: Sequence[Path], statistic: Callable[[Places], float]
 ) -> tuple[float, float]:
-    """Percentile bootstrap over nets: layers and read-outs of one net are drawn together."""
-    nets: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    """Percentile bootstrap over seeds: nets of one task and shape that share a seed are drawn together.
+
+    They share the order of the samples, and many of them the start.
+
+    Args:
+        paths: what is resampled.
+        statistic: of the paths at these places; NaN where it is not defined for them.
+    """
+    shared: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for place, path in enumerate(paths):
-        nets[path.task, path.hidden, path.kind, path.weight_decay, path.seed].append(place)
-    members = [np.array(places) for places in nets.values()]
+        shared[path.task, path.hidden, path.seed].append(place)
+    members = [np.array(places) for places in shared.values()]
     draw = np.random.default_rng(0)
-    found = []
-    for _ in range(RESAMPLES):
-        chosen = np.concatenate(
-            [members[k] for k in draw.integers(len(members), size=len(members))]
+    found = [
+        statistic(
+            np.concatenate([members[k] for k in draw.integers(len(members), size=len(members))])
         )
-        if np.ptp(x[chosen]) > 0 and np.ptp(y[chosen]) > 0:
-            found.append(statistic(x[chosen], y[chosen]))
-    low, high = np.quantile(found, [0.025, 0.975])
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.nanquantile(found, [0.025, 0.975])
     return float(low), float(high)

@@ -15,11 +15,12 @@ from rich.text import Text
 
 from bitlens.studies.information_plane.claims import judge
 from bitlens.studies.information_plane.figures.every import FIGURES
-from bitlens.studies.information_plane.figures.evidence import POPULATION_SEED, Evidence, Figure
+from bitlens.studies.information_plane.figures.evidence import Evidence, Figure
 from bitlens.studies.information_plane.page import Work, compose
 from bitlens.studies.information_plane.paths import Path as PlanePath
 from bitlens.studies.information_plane.paths import Trajectory, trajectories
 from bitlens.studies.information_plane.saturation import judge_saturation
+from bitlens.studies.information_plane.selection import POPULATION_SEED
 from bitlens.studies.information_plane.standing import count_verdicts, tasks_of
 from bitlens.studies.information_plane.store import Store
 from bitlens.studies.information_plane.trial import Trial
@@ -124,7 +125,7 @@ def _work(store: Store, trials: Sequence[Trial], nets: int, paths: int) -> Work:
     made = [store.made(trial) for trial in trials]
     versions = {
         name: ", ".join(sorted({str(record[name]) for record in made if record.get(name)}))
-        for name in ("bitlens", "torch", "python")
+        for name in ("bitlens", "commit", "torch", "python")
     }
     nets_of: Counter[str] = Counter()
     kinds: dict[str, set[str]] = {}

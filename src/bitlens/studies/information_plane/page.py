@@ -153,8 +153,8 @@ def _summary(verdicts: Sequence[Verdict]) -> Html:
     ]
     note = (
         "A row is one layer, kind and read-out, or one pair of them. Undecided: most seeds have no O and "
-        "rho, or the claim does not apply. C5 also tells differences without a mark, C8 the sign of a "
-        "correlation."
+        "rho, or the claim does not apply. C5 also tells differences without a mark, C8 what a correlation "
+        "says."
     )
     parts = [table(("claim", "statement", *tasks), rows), tag("p", note, classes="quiet")]
     left = [claim for claim in STATEMENTS if claim not in judged]

@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bitlens.information.phases import Phases, late_compression, measure_phases
-from bitlens.studies.information_plane.measure import PREDICTION, SIGNS
+from bitlens.information.phases import Phases, late_drawdown, late_fall, measure_phases
+from bitlens.studies.information_plane.kinds import KINDS
+from bitlens.studies.information_plane.measure import BINS, PREDICTION, SIGNS
 from bitlens.studies.information_plane.store import Columns, Store
 from bitlens.studies.information_plane.trial import Trial
 
 Array = npt.NDArray[np.float64]
+AS_BINNED = f"{BINS} bins"
+MOVING = "bins follow the range of each checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class Path:
             whole input space and the plug-in exact.
         entropy_last, information_last: plug-in at the end; information_first at step 0.
         half_width: of the interval of H(T), median over the path.
-        late: largest drawdown of H(T) within the last half of log steps.
+        late_drawdown, late_fall: largest drawdown, and net fall, of H(T) within the last half of log
+            steps.
         balanced_first: share of units within 10 % of balance at step 0.
         saturated: share of the points that are saturated.
         flag_last: flag of the last point.
@@ -65,7 +69,8 @@ class Path:
     information_last: float
     information_corrected: float | None
     half_width: float
-    late: float
+    late_drawdown: float
+    late_fall: float
     balanced_first: float | None
     saturated: float
     flag_last: str
@@ -133,6 +138,9 @@ def _trajectory(
     exact = columns["reading"][rows[0]] == "population"
     depth = len(trial.hidden) + 1 if layer == PREDICTION else int(layer.removeprefix("L"))
     fitted = np.searchsorted(np.cumsum(phases.fit), 0.5)
+    # Bins on the range of each checkpoint are not the same bins, so a path through them has no phases.
+    moving = KINDS[trial.kind].activation == "relu" and readout == AS_BINNED
+    why_not = MOVING if moving else phases.why_not
     path = Path(
         task=trial.task,
         hidden="-".join(map(str, trial.hidden)),
@@ -147,11 +155,11 @@ def _trajectory(
         compression=phases.C,
         kappa=phases.kappa,
         rise=phases.rise,
-        overlap=phases.overlap,
-        coupling=phases.coupling,
-        lag=phases.lag,
-        phi=phases.phi,
-        why_not=phases.why_not or "",
+        overlap=None if moving else phases.overlap,
+        coupling=None if moving else phases.coupling,
+        lag=None if moving else phases.lag,
+        phi=None if moving else phases.phi,
+        why_not=why_not or "",
         entropy_first=entropy[0],
         entropy_half_fit=entropy[min(fitted, len(entropy) - 1)],
         entropy_last=entropy[-1],
@@ -160,7 +168,8 @@ def _trajectory(
         information_last=information[-1],
         information_corrected=None if exact else last("information_cwj"),
         half_width=float(np.median(half_x)),
-        late=late_compression(steps, entropy),
+        late_drawdown=late_drawdown(steps, entropy, saturated),
+        late_fall=late_fall(steps, entropy, saturated),
         balanced_first=columns["balanced_units"][rows[0]] if readout == SIGNS else None,
         saturated=float(saturated.mean()),
         flag_last=columns["flag"][rows[-1]],

@@ -59,7 +59,7 @@ def run_study(
 
 
 def _run(trial: Trial, folder: Path, make_tell: MakeTell, number: int, total: int) -> None:
+    made: dict[str, Any] = environment(torch.device("cpu"), 1)
     begun = time.perf_counter()
     rows = run_trial(trial, make_tell(trial, number, total))
-    made: dict[str, Any] = environment(torch.device("cpu"), 1)
     Store(folder).write(trial, rows, {**made, "seconds": time.perf_counter() - begun})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from bitlens.studies.information_plane.claims import LEAST_OVERLAP
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -16,6 +15,7 @@ from bitlens.studies.information_plane.figures.strips import DEEP, ROW, Strip, s
 from bitlens.studies.information_plane.figures.svg import document
 from bitlens.studies.information_plane.kinds import KINDS
 from bitlens.studies.information_plane.measure import BINS, SIGNS
+from bitlens.studies.information_plane.medians import LEAST_OVERLAP
 
 WIDE, LEFT, TOP = 1040, 170, 76
 READOUTS = (f"{BINS} bins", SIGNS)

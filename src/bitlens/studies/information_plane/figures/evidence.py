@@ -8,16 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from bitlens.studies.information_plane.claims import hidden_of
 from bitlens.studies.information_plane.measure import PREDICTION, SIGNS
 from bitlens.studies.information_plane.paths import Array, Path, Trajectory
+from bitlens.studies.information_plane.selection import hidden_of
 from bitlens.studies.information_plane.tasks import TASKS
 from bitlens.studies.information_plane.tiers import HIDDEN, WIDE
 from bitlens.studies.information_plane.verdict import Verdict
-
-POPULATION_SEED = 100
-"""Seeds from here on belong to the nets of many shapes, which only C8 and C7 look at."""
-
 
 Place = tuple[str, str]
 """A task and the shape of the nets."""

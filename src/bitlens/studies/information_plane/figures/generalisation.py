@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from bitlens.studies.information_plane.claims import by
+from bitlens.information.phases import SATURATED_SHARE
 from bitlens.studies.information_plane.figures.evidence import Evidence, Figure
 from bitlens.studies.information_plane.figures.panel import Panel, ticks
 from bitlens.studies.information_plane.figures.svg import COLORS, SMALL, document, dot, text
 from bitlens.studies.information_plane.kinds import KINDS
 from bitlens.studies.information_plane.measure import SIGNS
 from bitlens.studies.information_plane.paths import Path
+from bitlens.studies.information_plane.selection import by
 from bitlens.studies.information_plane.tasks import TASKS
 
 TITLE = "Compression against generalisation of binary nets"
@@ -28,7 +29,7 @@ def draw(evidence: Evidence) -> Figure:
         if path.readout == SIGNS
         and path.from_end == 1
         and KINDS[path.kind].binary
-        and path.saturated <= 1 / 3
+        and path.saturated <= SATURATED_SHARE
     ]
     groups = {task: group for (task,), group in by(usable, "task").items()}
     tasks = [task for task in TASKS if len(groups.get(task, ())) >= LEAST_NETS]

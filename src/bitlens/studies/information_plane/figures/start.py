@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+from bitlens.studies.information_plane.correlations import PREDICTORS
 from bitlens.studies.information_plane.figures.evidence import Evidence, Figure, seeds_told
 from bitlens.studies.information_plane.figures.keys import key
 from bitlens.studies.information_plane.figures.panel import Panel, ticks
 from bitlens.studies.information_plane.figures.svg import COLORS, GREY, document, dots, line
 from bitlens.studies.information_plane.kinds import KINDS, Kind
+from bitlens.studies.information_plane.measure import SIGNS
 from bitlens.studies.information_plane.paths import Path
 
 TITLE = "What the layer is at step 0, and how it goes on"
@@ -23,21 +25,12 @@ FAMILIES = {
     "binary": COLORS[0],
     "binary + CMIM": COLORS[2],
 }
-PREDICTORS: dict[str, tuple[str, Callable[[Path], float | None]]] = {
-    "H(T) at step 0 minus at half of the fit": (
-        "H(T) at step 0 - at half of the fit, bits",
-        lambda path: path.entropy_first - path.entropy_half_fit,
-    ),
-    "H(T) at step 0 minus at the end": (
-        "H(T) at step 0 - at the end, bits",
-        lambda path: path.entropy_first - path.entropy_last,
-    ),
-    "share of balanced units at step 0": (
-        "share of units within 10 % of balance at step 0",
-        lambda path: path.balanced_first,
-    ),
+AXES = {
+    "H(T) at step 0 minus at half of the fit": "H(T) at step 0 - at half of the fit, bits",
+    "H(T) at step 0 minus at the end": "H(T) at step 0 - at the end, bits",
+    "share of balanced units at step 0": "share of units within 10 % of balance at step 0",
 }
-"""As claim C6 calls them -> title of the axis, value."""
+"""Predictors of claim C6 -> title of the axis."""
 
 
 def draw(evidence: Evidence) -> Figure:
@@ -45,11 +38,13 @@ def draw(evidence: Evidence) -> Figure:
     known = [
         trajectory.path
         for trajectory in evidence.trajectories
-        if trajectory.path.from_end >= 1 and trajectory.path.coupling is not None
+        if trajectory.path.from_end >= 1
+        and trajectory.path.readout == SIGNS
+        and trajectory.path.coupling is not None
     ]
     pairs = {
         name: [(x, path) for path in known if (x := predict(path)) is not None]
-        for name, (_, predict) in PREDICTORS.items()
+        for name, predict in PREDICTORS.items()
     }
     pairs = {name: found for name, found in pairs.items() if len(found) >= LEAST_PATHS}
     if not pairs:
@@ -61,7 +56,7 @@ def draw(evidence: Evidence) -> Figure:
     for place, (name, found) in enumerate(pairs.items()):
         panel = _panel(LEFT + place * across, across - 34, [x for x, _ in found])
         parts += [panel.title(_told(evidence, name, len(found)))]
-        parts += _axes(panel, PREDICTORS[name][0], first=place == 0)
+        parts += _axes(panel, AXES[name], first=place == 0)
         parts += _dots(panel, found)
     counts = "; ".join(f"{len(found):,}" for found in pairs.values())
     return Figure(
@@ -69,12 +64,12 @@ def draw(evidence: Evidence) -> Figure:
         title=TITLE,
         svg=document(WIDE, TOP + HIGH + 46, TITLE, parts),
         caption=(
-            "Each dot is one hidden layer of one net in one read-out. Were the start what decides, dots "
+            "Each dot is one hidden layer of one net, read by its signs. Were the start what decides, dots "
             "would lie at the upper left and the lower right. The first panel is partly built in, as both "
             "axes look at the way to the fit; the other two are not. Layers of one net are not "
-            "independent; the intervals resample whole nets."
+            "independent; the intervals resample seeds."
         ),
-        source=f"paths: {counts}; {seeds_told(known)}; all read-outs; balance is known for signs only",
+        source=f"paths: {counts}; {seeds_told(known)}; read by signs",
     )
 
 
