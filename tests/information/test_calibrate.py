@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bitlens.information.calibrate import Sizes, settle
+from bitlens.information.calibrate import Sizes, moving_norms, settle, tracked_norms
 from bitlens.information.undisturbed import undisturbed
 from bitlens.models import create
 from bitlens.models.recalibrate import recalibrate
@@ -45,6 +45,23 @@ def test_statistics_are_those_of_recalibrate() -> None:
                     (ours.running_var, theirs.running_var),
                 ):
                     torch.testing.assert_close(ours_now, theirs_now, rtol=0.01, atol=1e-3, msg=name)
+
+
+def test_only_the_given_norms_are_settled() -> None:
+    net = convolutional()
+    first, *others = tracked_norms(net)
+    before = [norm.running_mean.clone() for norm in others]
+    with undisturbed(net):
+        assert settle(net, X, [first]) == 1 and settle(net, X, []) == 0
+        assert not torch.equal(first.running_mean, torch.zeros_like(first.running_mean))
+        assert all(torch.equal(a, b.running_mean) for a, b in zip(before, others, strict=True))
+
+
+def test_a_norm_in_evaluation_mode_is_frozen_only_while_its_net_trains() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3), nn.BatchNorm1d(3))
+    net[1].eval()
+    assert moving_norms(net) == [net[0], net[2]]
+    assert moving_norms(net.eval()) == list(net)
 
 
 def test_lagging_averages_would_give_other_codes() -> None:

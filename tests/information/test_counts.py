@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from bitlens.errors import BitlensError
 from bitlens.information.counts import Fingerprint, count_codes
+from bitlens.information.measure import entropy
 
 
 @given(codes=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 5), max_size=60))
@@ -40,8 +42,8 @@ def test_a_fingerprint_counts_counts(counts: list[int]) -> None:
     assert [found.seen(n) for n in range(1, 8)] == [counts.count(n) for n in range(1, 8)]
 
 
-def test_whole_numbers_may_be_floats_and_tables() -> None:
-    found = Fingerprint.of(np.array([[2.0, 0.0], [1.0, 1.0]]))
+def test_whole_numbers_may_be_floats() -> None:
+    found = Fingerprint.of(np.array([2.0, 0.0, 1.0, 1.0]))
     assert found.times.tolist() == [1, 2]
     assert found.how_many.tolist() == [2, 1]
 
@@ -62,3 +64,28 @@ def test_whole_numbers_may_be_floats_and_tables() -> None:
 def test_what_is_no_count_is_refused(counts: npt.ArrayLike, message: str) -> None:
     with pytest.raises(BitlensError, match=message):
         Fingerprint.of(counts)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        np.array([2**63, 5, 5], np.uint64),
+        np.array([3, 5, 5], np.uint64),
+        np.array([[3, 4], [5, 6]], np.uint64),
+        np.array([[True, False], [True, True]]),
+        np.array([[2, 0], [1, 1]]),
+        np.array([2**62, 2**62, 2**62]),
+        np.array([2.0**70, 1.0]),
+        np.array([-(2**63), 7]),
+        np.array(3),
+    ],
+)
+def test_codes_are_not_taken_for_counts(codes: npt.NDArray[Any]) -> None:
+    with pytest.raises(BitlensError, match="counts, not codes; give Codes or np"):
+        entropy(codes)
+
+
+def test_as_many_samples_as_a_float_can_count() -> None:
+    assert Fingerprint.of([2**53 - 2, 1]).samples == 2**53 - 1
+    with pytest.raises(BitlensError, match="counts, not codes"):
+        Fingerprint.of([2**53 - 1, 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from bitlens.errors import BitlensError
 from bitlens.information.layers import Tap, find_taps, listening
 from bitlens.methods.contract import Sign
 from bitlens.models import create
+from bitlens.models.layers import BinaryLinear
 
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -124,6 +127,99 @@ def test_layers_with_one_binarizer_are_one_layer() -> None:
     found = names(net, x=x)
     doubling = [name for name in found if ".left" in name or ".right" in name]
     assert doubling and not any("right" in name or "#" in name for name in doubling)
+
+
+def chain(method: str = "bnn") -> nn.Sequential:
+    """4 -> 4 -> 4 -> 4 -> 2; layers 1 and 2 are binary."""
+    torch.manual_seed(0)
+    net = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)), nn.Linear(4, 2))
+    return bitlens.binarize(net, method, keep_float=("0", "3"))
+
+
+ROWS = torch.randn(8, 4, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("method", ["bnn", "reactnet"])
+def test_one_binarizer_at_two_depths_makes_two_layers(method: str) -> None:
+    net = chain(method)
+    plain = readings(net, x=ROWS)
+    assert list(plain) == ["1", "2"]
+    net[2].activation = net[1].activation
+    shared = readings(net, x=ROWS)
+    assert list(shared) == ["1", "1#2"]
+    assert torch.equal(shared["1"], plain["1"]) and torch.equal(shared["1#2"], plain["2"])
+
+
+def test_a_sign_in_two_binarizers_is_followed_too() -> None:
+    net = chain()
+    net[2].activation.sign = net[1].activation.sign
+    assert names(net, x=ROWS) == ["1", "1#2"]
+
+
+def test_memory_that_is_used_again_is_another_tensor() -> None:
+    """Without gradients a deep layer's input lies where that of an early layer was."""
+    torch.manual_seed(0)
+    net = bitlens.binarize(nn.Sequential(*(nn.Linear(512, 512) for _ in range(12))), "bnn")
+    first, *others = (layer for layer in net if isinstance(layer, BinaryLinear))
+    for layer in others:
+        layer.activation = first.activation
+    with torch.no_grad():
+        assert len(names(net, x=torch.ones(8, 512))) == 1 + len(others) == 10
+
+
+def test_equal_values_in_another_tensor_are_another_layer() -> None:
+    """A block that does nothing yet, as where residual branches begin at 0."""
+
+    class Copies(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = chain()
+            self.net[2].activation = self.net[1].activation
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.net[1](x)
+            self.net[1](x)
+            x = x.clone()
+            self.net[2](x)
+            x += 1
+            return self.net[2](x)
+
+    assert names(Copies(), x=ROWS) == ["net.1", "net.1#2", "net.1#3"]
+
+
+def test_globs_reach_modules_that_are_neither_signs_nor_activations() -> None:
+    net = nn.Sequential()
+    net.fc1, net.act1, net.fc2 = nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)
+    assert names(net, "fc*", x=ROWS) == ["fc1", "fc2"]
+    assert names(net, "*1", x=ROWS) == ["act1"], "activation modules come first"
+
+
+def test_lists_of_modules_are_never_run_and_no_layers() -> None:
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 2)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.blocks[1](self.blocks[0](x))
+
+    assert names(Listed(), "bl*", x=ROWS) == ["blocks.0", "blocks.1"]
+    # As a prefix, too.
+    assert names(Listed(), "blocks", x=ROWS) == ["blocks.0", "blocks.1"]
+
+
+def test_empty_parts_and_the_prediction_are_no_names() -> None:
+    net = nn.Sequential()
+    net.fc1, net.act1 = nn.Linear(4, 4), nn.ReLU()
+    assert names(net, "act1,", x=ROWS) == names(net, [" act1", ""], x=ROWS) == ["act1"]
+    assert names(net, "act1, prediction", x=ROWS) == ["act1"]
+    assert names(net, "prediction", x=ROWS) == []
+
+
+@pytest.mark.parametrize(("layers", "why"), [(3, "layers=3; give names"), ([3], "layers holds 3")])
+def test_what_is_no_name(layers: Any, why: str) -> None:
+    with pytest.raises(BitlensError, match=why):
+        names(nn.Sequential(nn.ReLU()), layers, x=ROWS)
 
 
 def test_rows_that_a_linear_layer_flattened_belong_to_their_samples() -> None:

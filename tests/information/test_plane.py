@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import math
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import bitlens
 from bitlens.errors import BitlensError
@@ -104,6 +106,16 @@ def test_a_whole_input_space_is_exact() -> None:
     assert layers["1"]["reading"] == "population"
 
 
+def test_labels_may_be_minus_and_plus_one(probe) -> None:
+    x, y = probe
+    net = binary_net()
+    signs, classes = (
+        InformationPlane(net, (x, labels), schedule=[0]).measure(0)["layers"]
+        for labels in ((y > 0) * 2 - 1, (y > 0).to(torch.uint8))
+    )
+    assert signs == classes
+
+
 class Restless(nn.Module):
     """Writes into a buffer and replaces another one whenever it runs."""
 
@@ -145,6 +157,25 @@ def test_measuring_leaves_no_trace(probe) -> None:
     assert progress.value == 0.25
     assert hooks == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
     assert all(p.grad is not None for p in net.parameters())
+
+
+def test_data_that_draw_from_global_generators_leave_no_trace(probe) -> None:
+    class Drawing(Dataset[tuple[Tensor, Tensor]]):
+        def __len__(self) -> int:
+            return len(probe[0])
+
+        def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+            random.random(), np.random.rand(), torch.rand(1)
+            return probe[0][place], probe[1][place]
+
+    def states() -> list[Any]:
+        numpys = np.random.get_state()
+        return [random.getstate(), numpys[1].tolist(), numpys[2], torch.get_rng_state().tolist()]
+
+    net = binary_net()
+    before = states()
+    InformationPlane(net, Drawing(), schedule=[0]).measure(0)
+    assert states() == before
 
 
 def test_an_error_leaves_no_trace_either(probe) -> None:
@@ -215,12 +246,64 @@ def test_only_scheduled_steps_are_measured_and_only_forward(probe) -> None:
         InformationPlane(binary_net(), probe, schedule=[])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"schedule": (k for k in range(3))}, "schedule=<generator .*; give steps, 0 or more"),
+        ({"schedule": [0, 1.5]}, r"schedule=\[0, 1.5\]; give steps"),
+        ({"schedule": [-1]}, r"schedule=\[-1\]; give steps"),
+        ({"schedule": 5}, "schedule=5; give steps"),
+        ({"schedule": "012"}, "schedule='012'; give steps"),
+        ({"schedule": np.arange(0)}, "schedule=array.*; give steps"),
+        ({"layers": 3}, "layers=3; give names"),
+        ({"batch_size": -3}, "batch_size=-3; give a whole number, 1 or more"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
+        ({"steps_per_epoch": -3}, "steps_per_epoch=-3; give a whole number, 1 or more"),
+        ({"steps": 10.5}, "steps=10.5; give a whole number, 0 or more"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_impossible_arguments_are_named(probe, wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(BitlensError, match=why):
+        InformationPlane(binary_net(), probe, **{"schedule": [0], **wrong})
+
+
+def test_schedules_may_be_arrays(probe) -> None:
+    plane = InformationPlane(binary_net(), probe, schedule=np.array([5, 0, 5]))
+    assert plane.schedule == (0, 5)
+    row = plane.measure(np.int64(5))
+    assert json.loads(json.dumps(row))["step"] == 5
+    with pytest.raises(BitlensError, match=r"step=6.5; give a whole number"):
+        plane.measure(6.5)
+
+
+def test_watching_is_taken_up_again_after_an_exception(probe) -> None:
+    optimizer = torch.optim.SGD(binary_net().parameters(), lr=0.0)
+    plane = InformationPlane(binary_net(), probe, schedule=[0, 2, 5])
+    with pytest.raises(ZeroDivisionError), plane.watch(optimizer):
+        optimizer.step(), optimizer.step()
+        raise ZeroDivisionError
+    with (
+        pytest.raises(BitlensError, match=r"step 0 after step 2; .*watch\(optimizer, done=2\)"),
+        plane.watch(optimizer),
+    ):
+        raise AssertionError("the block must not begin")
+    with plane.watch(optimizer, done=2):
+        for _ in range(3):
+            optimizer.step()
+    assert [row["step"] for row in plane.rows] == [0, 2, 5]
+    with plane.watch(optimizer, done=5):
+        pass
+    assert [row["step"] for row in plane.rows] == [0, 2, 5]
+
+
 def test_batches_and_kinds_of_probes_make_no_difference(probe) -> None:
     x, y = probe
     net = binary_net().double()
     x = x.double()
     data = TensorDataset(x, y)
-    pairs = [(x[:130], y[:130]), (x[130:], y[130:])]
+    none = (x[:0], y[:0])
+    pairs = [none, (x[:130], y[:130]), none, (x[130:], y[130:]), none]
     kinds = [((x, y), 300), ((x, y), 7), (data, 300), (DataLoader(data, 64), 50), (pairs, 300)]
     planes = [InformationPlane(net, kind, schedule=[0], batch_size=size) for kind, size in kinds]
     planes.append(InformationPlane(net, x, y, schedule=[0]))
@@ -235,6 +318,47 @@ def test_wrapped_models_are_looked_through(probe) -> None:
     plain, wrapped = (InformationPlane(n, probe, schedule=[0]) for n in (net, compiled))
     assert wrapped.net is net
     assert wrapped.measure(0)["layers"] == plain.measure(0)["layers"]
+
+
+def test_compiled_parts_are_read_under_their_own_names(probe) -> None:
+    net = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3))
+    plain = InformationPlane(net, probe, schedule=[0], layers="1,2,3").measure(0)
+    for place in (1, 2):
+        net[place] = torch.compile(net[place], backend="eager")
+    # Compiled before a hook is there, a part goes on without it.
+    with torch.no_grad():
+        net(probe[0])
+    plane = InformationPlane(net, probe, schedule=[0], layers="1,2,3")
+    row = plane.measure(0)
+    assert row["layers"] == plain["layers"]
+    assert plane.layers == ["1", "2", "3", "prediction"]
+    assert InformationPlane(net, probe, schedule=[0]).layers == ["1", "3", "prediction"]
+
+
+def test_a_layer_that_is_no_longer_run_is_named(probe) -> None:
+    net = binary_net()
+    plane = InformationPlane(net, probe, schedule=[0, 1])
+    plane.measure(0)
+    net[6].activation = copy.deepcopy(net[6].activation)
+    with pytest.raises(BitlensError, match="step 1: layer '6' was not reached by any forward"):
+        plane.measure(1)
+
+
+def test_frozen_norms_are_read_as_training_computes_with_them(probe) -> None:
+    x, y = probe
+    net = binary_net()
+    train(net, x, y, 3)
+    net[4].eval()
+    plane = InformationPlane(net, probe, schedule=[0, 1])
+    layers = plane.measure(0)["layers"]
+    # A copy whose other norms take the probe's own statistics, as training would.
+    twin, seen = copy.deepcopy(net), []
+    assert twin.training and not twin[4].training
+    twin[6].activation.sign.register_forward_hook(lambda m, i, output: seen.append(output))
+    twin(x)
+    assert layers["6"]["entropy"] == pytest.approx(brute_force(seen[0], y)[0], abs=1e-9)
+    net.eval()
+    assert plane.measure(1)["layers"]["6"]["entropy"] != layers["6"]["entropy"]
 
 
 def test_the_file_is_what_the_report_reads(probe, tmp_path: Path) -> None:
@@ -260,6 +384,9 @@ class TestBadProbes:
             (lambda x, y: (x, y.float()), "labels are torch.float32"),
             (lambda x, y: (x, y[:-1]), r"labels of shape \(299,\)"),
             (lambda x, y: (x, y[:, None]), r"labels of shape \(300, 1\)"),
+            (lambda x, y: (x[0, 0], y[0]), r"labels of shape \(\)"),
+            (lambda x, y: (x, y.where(y != 2, -100)), r"labels of a batch are -100.*keep = labels"),
+            (lambda x, y: [(x[:0], y[:0])], "no samples"),
             (lambda x, y: (x[:31], y[:31]), "31 samples of 3 classes"),
             (lambda x, y: (x[:40], torch.arange(40)), "40 samples of 40 classes"),
             (lambda x, y: (x, y * 0), "all 300 samples have label 0"),

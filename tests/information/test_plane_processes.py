@@ -70,3 +70,10 @@ def test_one_process_s_nan_reaches_all(ranks: list[dict[str, Any]]) -> None:
     assert {rank["failure"] for rank in ranks} == {
         "plane, step 0: layer '1': its activations hold NaN"
     }
+
+
+@pytest.mark.ddp
+def test_processes_with_shares_of_the_probe_are_refused(ranks: list[dict[str, Any]]) -> None:
+    assert alone.different(0, 2) == alone.different(1, 2) == ""
+    assert ranks[0]["different"] == ranks[1]["different"]
+    assert "step 0: processes hold different probes" in ranks[0]["different"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,5 +51,24 @@ def test_late_steps_are_evenly_spaced_in_the_logarithm() -> None:
 
 @pytest.mark.parametrize(("points", "last"), [(0, 10), (-3, 10), (5, 0), (5, -1)])
 def test_nothing_to_schedule(points: int, last: int) -> None:
-    with pytest.raises(BitlensError, match=r"LogSteps: (points=|a training of)"):
+    with pytest.raises(BitlensError, match=r"LogSteps: (points=|a training's steps=)"):
         LogSteps(points).steps(last)
+
+
+@pytest.mark.parametrize(
+    ("points", "last", "why"),
+    [
+        (70.5, 10, "points=70.5; give a whole number, 1 or more"),
+        ("70", 10, "points='70'"),
+        (True, 10, "points=True"),
+        (70, 10.5, "steps=10.5"),
+        (70, None, "steps=None"),
+    ],
+)
+def test_numbers_that_are_not_whole(points: Any, last: Any, why: str) -> None:
+    with pytest.raises(BitlensError, match=why):
+        LogSteps(points).steps(last)
+
+
+def test_numpy_s_integers_are_whole() -> None:
+    assert LogSteps(np.int64(4)).steps(np.int64(1000)) == LogSteps(4).steps(1000)

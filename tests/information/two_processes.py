@@ -54,8 +54,21 @@ def failure() -> str:
     return ""
 
 
+def different(rank: int, processes: int) -> str:
+    """What is told where every process brings its own share of the samples, equally many."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 2))
+    x, y = torch.randn(200, 4)[rank::processes], torch.arange(100) % 2
+    try:
+        InformationPlane(net, (x, y), schedule=[0], batch_size=50).measure(0)
+    except BitlensError as error:
+        return str(error)
+    return ""
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with process_group(torch.device("cpu")):
         told = {"rows": measured(True), "failure": failure()}
+        told["different"] = different(int(os.environ["RANK"]), 2)
         Path(sys.argv[1], f"rank{os.environ['RANK']}.json").write_text(json.dumps(told))

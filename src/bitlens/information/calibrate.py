@@ -9,6 +9,7 @@ norm already sees the earlier ones as they will be when the codes are taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,8 @@ FEWEST = 128
 """Samples taken in any case, as many as in a usual batch of training."""
 
 
-def settle(net: nn.Module, batch: Tensor) -> int:
-    """Give every batch norm of `net` the mean and variance of its input over `batch`.
+def settle(net: nn.Module, batch: Tensor, norms: Sequence[_BatchNorm] | None = None) -> int:
+    """Give batch norms of `net` the mean and variance of their input over `batch`.
 
     They are put into fresh buffers, so the previous ones are untouched; to be called inside
     `undisturbed`, which puts those back. A norm that runs several times in a forward pass keeps what
@@ -32,11 +33,12 @@ def settle(net: nn.Module, batch: Tensor) -> int:
     Args:
         net: in evaluation mode.
         batch: inputs (n, ...), n >= 2.
+        norms: the ones that are settled, see `moving_norms`; by default all that keep statistics.
 
     Returns:
-        The number of norms in the net.
+        The number of norms that were settled.
     """
-    norms = tracked_norms(net)
+    norms = tracked_norms(net) if norms is None else norms
     if not norms:
         return 0
     momenta = [norm.momentum for norm in norms]
@@ -66,6 +68,16 @@ def settle(net: nn.Module, batch: Tensor) -> int:
 def tracked_norms(net: nn.Module) -> list[_BatchNorm]:
     """The batch norms of `net` that keep running statistics."""
     return [m for m in net.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
+def moving_norms(net: nn.Module) -> list[_BatchNorm]:
+    """The norms of `net` whose statistics training moves, by the modes of the moment.
+
+    A norm in evaluation mode within a net in training mode was frozen by its user: training computes
+    with its running statistics as they are, and so must the codes. In a net that is wholly in
+    evaluation mode, as between two epochs, no norm counts as frozen.
+    """
+    return [norm for norm in tracked_norms(net) if norm.training or not net.training]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def collect(
     number of processes) and exchange the codes, 8 bytes a sample and layer.
 
     Raises:
-        BitlensError: NaN in a layer (it is named), in whichever process.
+        BitlensError: NaN in a layer (it is named), in whichever process, or a layer that was not run.
     """
     made = {tap.name: CodeAccumulator() for tap in taps}
     made[PREDICTION] = CodeAccumulator(levels=choices)
@@ -48,7 +48,37 @@ def collect(
         if world()[1] == 1:
             raise
         failure = str(error)
-    return {name: codes.result() for name, codes in _exchanged(made, failure).items()}
+    collected = _exchanged(made, failure)
+    for name, codes in collected.items():
+        if codes.units is None:
+            raise BitlensError(
+                f"layer {name!r} was not reached by any forward pass over the probe, though it was when "
+                "the plane was made; does the net still run this module, and not a copy of it?"
+            )
+    return {name: codes.result() for name, codes in collected.items()}
+
+
+def check_shared(digest: str) -> None:
+    """Refuse processes that hold different probes: their batches make up one set only if all hold all.
+
+    Every process must make this call.
+
+    Args:
+        digest: of this process's whole probe.
+
+    Raises:
+        BitlensError: in every process, where the digests differ.
+    """
+    _, processes = world()
+    if processes == 1:
+        return
+    everyone: list[Any] = [None] * processes
+    dist.all_gather_object(everyone, digest)
+    if len(set(everyone)) > 1:
+        raise BitlensError(
+            f"processes hold different probes (digests {', '.join(everyone)}); give every process the "
+            "whole probe in the same order, not its share of it: the plane shares the work itself"
+        )
 
 
 def _fill(

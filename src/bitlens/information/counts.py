@@ -13,6 +13,10 @@ Hashes = npt.NDArray[np.uint64]
 """(n,) 64-bit hashes, or (n, 2) where 128 bits were asked for."""
 
 
+_MOST_SAMPLES = 2**53
+"""Beyond, a float no longer tells a count from the next."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
     """The counts of counts of a sample: `how_many[k]` codes were seen `times[k]` times each.
@@ -30,12 +34,18 @@ class Fingerprint:
         """The fingerprint of counts; zeros are codes that were not seen and are left out.
 
         Raises:
-            BitlensError: no positive count, or counts that are not whole numbers of samples.
+            BitlensError: no positive count, counts that are not whole numbers of samples, or what looks
+                like codes: a table, unsigned 64-bit numbers, or more samples in all than 2**53.
         """
-        given = np.asarray(counts).reshape(-1)
+        given = np.asarray(counts)
+        if given.ndim != 1 or given.dtype == np.uint64:
+            raise _no_counts(f"an array of shape {given.shape} and type {given.dtype}")
         refused = BitlensError("counts: every entry must be a whole number of samples, 0 or more")
         if given.dtype.kind not in "iuf" or not np.isfinite(given).all():
             raise refused
+        total = float(np.abs(given.astype(np.float64)).sum())
+        if total >= _MOST_SAMPLES:
+            raise _no_counts(f"numbers that sum to {total:.3g} samples")
         whole = given.astype(np.int64)
         if not np.array_equal(whole, given) or (whole < 0).any():
             raise refused
@@ -58,6 +68,13 @@ class Fingerprint:
     def seen(self, times: int) -> int:
         """Number of codes seen exactly `times` times (f1 for 1, f2 for 2)."""
         return int(self.how_many[self.times == times].sum())
+
+
+def _no_counts(given: str) -> BitlensError:
+    return BitlensError(
+        f"counts: {given}; that takes counts, not codes; give Codes or "
+        "np.unique(..., return_counts=True)[1]"
+    )
 
 
 def count_codes(hashes: Hashes) -> npt.NDArray[np.int64]:

@@ -29,6 +29,9 @@ INPUT_SIGNS = "input signs"
 OUTPUT_SIGNS = "output signs"
 """Read-out of any other module that is named: the signs of its output, 1 where >= 0."""
 
+COMPILED = "_orig_mod"
+"""What torch.compile calls the module inside its wrapper."""
+
 ACTIVATIONS = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
     nn.LogSigmoid, nn.Mish, nn.PReLU, nn.RReLU, nn.ReLU, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus,
@@ -64,19 +67,22 @@ def find_taps(
 
     By default every `Sign`, named after the binary layer whose input it makes; in a net without
     signs every activation module. A module that is called k times in a forward pass makes k layers,
-    `name`, `name#2` and so on.
+    `name`, `name#2` and so on. Binary layers that share a binarizer and read one tensor see one code,
+    which is one layer under the name of the first; where they read different ones, as at different depths,
+    these are `name` and `name#2` again.
 
     Args:
         net: any net.
         run: makes one forward pass of it.
         layers: exact names, prefixes or globs, a comma between them or in a sequence; they are looked
             for among the signs, then among the activation modules, and last among all modules.
+            "prediction" is known and changes nothing, as it is always measured.
 
     Raises:
         BitlensError: a name that matches nothing or is not reached by the forward pass; a net with
             neither signs nor activation modules and no names given.
     """
-    found, strides = _readable(net)
+    found, sharing = _readable(net)
     if layers is None:
         signs = {name: m for name, m in found.items() if isinstance(m, Sign)}
         wanted = signs or found
@@ -88,12 +94,12 @@ def find_taps(
     else:
         wanted = _choose(net, found, layers)
     names = {module: name for name, module in wanted.items()}
-    taps = []
-    for module, call in _executed(list(names), run):
-        time, repeated = divmod(call, strides.get(module, 1))
-        if not repeated:
-            name = names[module] if time == 0 else f"{names[module]}#{time + 1}"
-            taps.append(Tap(name=name, module=module, call=call, readout=_readout(module)))
+    taps: list[Tap] = []
+    times: dict[nn.Module, int] = {}
+    for module, call in _executed(list(names), sharing, run):
+        times[module] = time = times.get(module, 0) + 1
+        name = names[module] if time == 1 else f"{names[module]}#{time}"
+        taps.append(Tap(name=name, module=module, call=call, readout=_readout(module)))
     reached = {tap.module for tap in taps}
     absent = [name for name, module in wanted.items() if module not in reached]
     if absent and (layers is not None or not taps):
@@ -108,16 +114,22 @@ def find_taps(
     return taps
 
 
-def _readable(net: nn.Module) -> tuple[dict[str, nn.Module], dict[nn.Module, int]]:
-    """Signs and activation modules by name, and how many layers share a sign."""
+def _readable(net: nn.Module) -> tuple[dict[str, nn.Module], dict[nn.Module, list[nn.Module]]]:
+    """Signs and activation modules by name; the binarizers of signs that several layers share."""
     named: dict[nn.Module, str] = {}
-    strides: dict[nn.Module, int] = {}
+    users: dict[nn.Module, list[nn.Module]] = {}
     for name, layer in binary_layers(net).items():
-        # Layers that share one binarizer see one code, under the name of the first.
-        named.setdefault(layer.activation.sign, name)
-        strides[layer.activation.sign] = strides.get(layer.activation.sign, 0) + 1
+        sign = layer.activation.sign
+        named.setdefault(sign, _plain(name))
+        users.setdefault(sign, []).append(layer.activation)
     readable = [(n, m) for n, m in net.named_modules() if isinstance(m, (Sign, *ACTIVATIONS))]
-    return {named.get(module, name) or "net": module for name, module in readable}, strides
+    sharing = {sign: list(dict.fromkeys(all_)) for sign, all_ in users.items() if len(all_) > 1}
+    return {named.get(module, _plain(name)) or "net": module for name, module in readable}, sharing
+
+
+def _plain(name: str) -> str:
+    """The module's name in the net as it was before parts of it were compiled."""
+    return ".".join(part for part in name.split(".") if part != COMPILED)
 
 
 def _readout(module: nn.Module) -> str:
@@ -129,30 +141,71 @@ def _readout(module: nn.Module) -> str:
 def _choose(
     net: nn.Module, found: dict[str, nn.Module], layers: str | Iterable[str]
 ) -> dict[str, nn.Module]:
-    given = layers.split(",") if isinstance(layers, str) else layers
-    everything = {name: module for name, module in net.named_modules() if name}
+    # The wrapper of a compiled module has the same plain name and comes before the module itself.
+    everything = {
+        _plain(name): module
+        for name, module in net.named_modules()
+        if _plain(name) and not isinstance(module, nn.ModuleList | nn.ModuleDict)
+    }
     chosen: dict[str, nn.Module] = {}
-    for pattern in (part.strip() for part in given):
+    for pattern in _patterns(layers):
+        if pattern == PREDICTION and PREDICTION not in everything:
+            continue
         matching = {name: m for name, m in found.items() if matches(name, pattern)}
         signs = {name: m for name, m in matching.items() if isinstance(m, Sign)}
         exact = {pattern: everything[pattern]} if pattern in everything else {}
-        if not matching and not exact:
+        others = {name: m for name, m in everything.items() if matches(name, pattern)}
+        if not others and not matching:
             close = near(pattern, [*found, *everything])
             hint = f"did you mean {' or '.join(close)}?" if close else f"layers: {', '.join(found)}"
             raise BitlensError(f"plane: layers={pattern!r} matches no layer; {hint}")
-        chosen |= signs or matching or exact
+        chosen |= signs or matching or exact or others
     return chosen
 
 
-def _executed(modules: list[nn.Module], run: Callable[[], Any]) -> list[tuple[nn.Module, int]]:
+def _patterns(layers: str | Iterable[str]) -> list[str]:
+    if not isinstance(layers, str | Iterable):
+        raise BitlensError(f"plane: layers={layers!r}; give names or globs, a comma between them")
+    given = layers.split(",") if isinstance(layers, str) else list(layers)
+    wrong = [part for part in given if not isinstance(part, str)]
+    if wrong:
+        raise BitlensError(f"plane: layers holds {wrong[0]!r}; names and globs are strings")
+    return [part.strip() for part in given if part.strip()]
+
+
+def _executed(
+    modules: list[nn.Module],
+    sharing: dict[nn.Module, list[nn.Module]],
+    run: Callable[[], Any],
+) -> list[tuple[nn.Module, int]]:
+    """Modules and the numbers of their calls in order, without calls of a shared sign for a tensor it had."""
     order: list[tuple[nn.Module, int]] = []
     calls: dict[nn.Module, int] = {}
+    latest: dict[nn.Module, Tensor] = {}
+    had: dict[nn.Module, list[tuple[Any, Tensor]]] = {}
 
     def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        order.append((module, calls.get(module, 0)))
-        calls[module] = calls.get(module, 0) + 1
+        call = calls.get(module, 0)
+        calls[module] = call + 1
+        if module in latest:
+            x = latest[module]
+            place = (x.data_ptr(), x.shape, None if x.is_inference() else x._version)
+            if any(place == other for other, _ in had.setdefault(module, [])):
+                return
+            # Kept, so that no later tensor is put in its place.
+            had[module].append((place, x))
+        order.append((module, call))
 
-    handles = [module.register_forward_pre_hook(note) for module in modules]
+    def remember(sign: nn.Module) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        # The binarizer's input: what it gives to its sign may be computed anew for every layer.
+        return lambda binarizer, inputs: latest.update({sign: inputs[0]})
+
+    handles = [
+        binarizer.register_forward_pre_hook(remember(sign))
+        for sign, binarizers in sharing.items()
+        for binarizer in binarizers
+    ]
+    handles += [module.register_forward_pre_hook(note) for module in modules]
     try:
         run()
     finally:

@@ -22,13 +22,15 @@ def entropy(
     """Entropy in bits.
 
     Args:
-        observed: counts of the symbols in any order, their `Fingerprint`, or a layer's `Codes`.
+        observed: (k,) counts of the symbols in any order, their `Fingerprint`, or a layer's `Codes`.
+            An array is read as counts, never as codes (`mutual_information` reads codes):
+            count bare ids or hashes by np.unique(..., return_counts=True)[1].
         method: a name from `bitlens.information.entropies.ESTIMATORS`.
         support: number of possible symbols, for `nsb`; by default that of the `Codes`.
 
     Raises:
-        BitlensError: an unknown method, no samples, counts that are not whole numbers, or no support
-            where the method needs it.
+        BitlensError: an unknown method, no samples, counts that are not whole numbers, codes given as
+            counts where that can be told, or no support where the method needs it.
 
     Example:
         >>> entropy([2, 1, 1])

@@ -46,7 +46,7 @@ def mutual_information(
         support: number of possible codes, for `nsb`; by default that of the `Codes`.
 
     Returns:
-        Bits; estimates other than the plug-in may be slightly negative.
+        Bits; the plug-in lies from 0 to H(Y), other estimates may be slightly negative or exceed H(Y).
 
     Raises:
         BitlensError: an unknown method, lengths differ, labels that are not integers, no samples.

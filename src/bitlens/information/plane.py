@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bitlens.errors import BitlensError
-from bitlens.information.calibrate import Sizes, settle
+from bitlens.information.calibrate import Sizes, moving_norms, settle
 from bitlens.information.codes import Codes
-from bitlens.information.collect import check_alone, collect
-from bitlens.information.layers import PREDICTION, choices, find_taps
+from bitlens.information.collect import check_alone, check_shared, collect
+from bitlens.information.layers import COMPILED, PREDICTION, choices, find_taps
 from bitlens.information.probe import Probe, ProbeSource
 from bitlens.information.reading import read_codes
-from bitlens.information.steps import LogSteps
+from bitlens.information.steps import LogSteps, whole_number
 from bitlens.information.undisturbed import undisturbed
 from bitlens.objectives.gather import world
 
@@ -39,16 +39,18 @@ class InformationPlane:
 
     At each point batch-norm statistics are re-estimated on the probe (`calibrate.settle`), all layers'
     codes of the whole probe are taken in evaluation mode and read by `read_codes`; then weights,
-    buffers, modes and random generators are as before. Under several processes each must make the
-    same calls; process 0 gets the rows, the others None.
+    buffers, modes and random generators are as before. A norm in evaluation mode within a net in training
+    mode is frozen and keeps its statistics. Under several processes each must make the same calls and
+    hold the same whole probe; process 0 gets the rows, the others None.
 
     Args:
         model: the net; wrappers of DDP and torch.compile are looked through.
-        probe: see `ProbeSource`. Always the same samples in the same order.
+        probe: see `ProbeSource`. Always the same samples in the same order, in every process all of
+            them.
         labels: (n,) integers, where `probe` is a tensor of inputs alone.
         steps: number of optimizer steps of the training; needed by a `LogSteps` schedule.
         layers: names or globs, see `find_taps`; the prediction is always measured too.
-        schedule: `LogSteps`, or the steps themselves.
+        schedule: `LogSteps`, or the steps themselves, in any order.
         population: the probe is the whole input space, each sample as likely as the others.
         seed: of the permutation test.
         batch_size: samples in a forward pass; by default so many that a layer fits into the cache.
@@ -56,7 +58,8 @@ class InformationPlane:
         split: the probe's name in the file.
 
     Raises:
-        BitlensError: a probe or layers that cannot be read, or a schedule without end.
+        BitlensError: a probe or layers that cannot be read, a schedule without end, or numbers that are
+            not whole or too small.
 
     Example:
         >>> plane = InformationPlane(net, (x, y), steps=1000)  # doctest: +SKIP
@@ -80,6 +83,14 @@ class InformationPlane:
         steps_per_epoch: int | None = None,
         split: str = "probe",
     ) -> None:
+        for name, value, least in (
+            ("steps", steps, 0),
+            ("batch_size", batch_size, 1),
+            ("steps_per_epoch", steps_per_epoch, 1),
+            ("seed", seed, 0),
+        ):
+            if value is not None:
+                whole_number(f"plane: {name}", value, least=least)
         self.net = _unwrapped(model)
         self.device = next((p.device for p in self.net.parameters()), torch.device("cpu"))
         self.schedule = _scheduled(schedule, steps)
@@ -133,10 +144,12 @@ class InformationPlane:
 
         Raises:
             BitlensError: NaN in a layer, a net whose code of a sample depends on other samples or on
-                chance, a probe that is not what it was, or a step that is not after the last one.
+                chance, a probe that is not what it was or differs between processes, or a step that is
+                not after the last one.
         """
+        step = whole_number("plane: step", step, least=0)
         if step <= self._last:
-            raise BitlensError(f"plane: step {step} after step {self._last}; steps must ascend")
+            raise self._descending(step)
         begun = time.perf_counter()
         try:
             codes = self._codes()
@@ -159,14 +172,23 @@ class InformationPlane:
         self.rows.append(row)
         return row
 
+    def _descending(self, step: int) -> BitlensError:
+        return BitlensError(
+            f"plane: step {step} after step {self._last}; steps must ascend (a training that is taken up "
+            f"again counts on from the steps it has taken: plane.watch(optimizer, done={self._last}))"
+        )
+
     def _reading(self, codes: Codes) -> dict[str, Any]:
         reading = read_codes(codes, self.probe.labels, population=self.population, seed=self.seed)
         return reading.as_dict()
 
     def _codes(self) -> dict[str, Codes]:
+        if not self._checked:
+            check_shared(self.probe.digest)
+        norms = moving_norms(self.net)
         with undisturbed(self.net):
             if self._calibration is not None:
-                settle(self.net, self._calibration.to(self.device))
+                settle(self.net, self._calibration.to(self.device), norms)
             if not self._checked:
                 batch = self.probe.spread(min(self.batch_size, self.probe.samples))
                 check_alone(self.net, self.taps, batch.to(self.device))
@@ -180,25 +202,32 @@ class InformationPlane:
     ) -> Generator[InformationPlane]:
         """Measure by itself whenever `optimizer` has taken a step that is on the schedule.
 
-        Begins with step `done` (0, or where a resumed training stands) and, unless an exception ended
-        the block, closes with the last step that was taken, on the schedule or not.
+        Begins with step `done` (0, or where a resumed training stands), unless that is measured already,
+        and, unless an exception ended the block, closes with the last step that was taken, on the
+        schedule or not.
+
+        Raises:
+            BitlensError: `done` is no whole number or before the last step that was measured; later, as
+                `measure`.
         """
-        taken = done
-        last = done if done in self.schedule else -1
-        self.step(done)
+        taken = whole_number("plane: done", done, least=0)
+        if taken < self._last:
+            raise self._descending(taken)
+        if taken > self._last:
+            self.step(taken)
 
         def count(*_: Any) -> None:
-            nonlocal taken, last
+            nonlocal taken
             taken += 1
             if taken in self.schedule:
-                self.measure(last := taken)
+                self.measure(taken)
 
         handle = optimizer.register_step_post_hook(count)
         try:
             yield self
         finally:
             handle.remove()
-        if last != taken:
+        if taken != self._last:
             self.measure(taken)
 
     def save(self, path: str | Path) -> None:
@@ -218,15 +247,25 @@ class InformationPlane:
 def _unwrapped(model: nn.Module) -> nn.Module:
     if isinstance(model, DistributedDataParallel | DataParallel):
         return _unwrapped(model.module)
-    compiled = model._modules.get("_orig_mod")
+    compiled = model._modules.get(COMPILED)
     return model if compiled is None else _unwrapped(compiled)
 
 
 def _scheduled(schedule: LogSteps | Collection[int], steps: int | None) -> tuple[int, ...]:
     if not isinstance(schedule, LogSteps):
-        if not schedule or min(schedule) < 0:
-            raise BitlensError(f"plane: schedule={schedule!r}; give steps, 0 or more")
-        return tuple(sorted(set(schedule)))
+        wrong = BitlensError(
+            f"plane: schedule={schedule!r}; give steps, 0 or more, as a list of whole numbers, or LogSteps"
+        )
+        # An iterator could be without end.
+        if isinstance(schedule, Iterator | str) or not isinstance(schedule, Iterable):
+            raise wrong
+        try:
+            chosen = {whole_number("schedule", step, least=0) for step in schedule}
+        except BitlensError as error:
+            raise wrong from error
+        if not chosen:
+            raise wrong
+        return tuple(sorted(chosen))
     if steps is None:
         raise BitlensError(
             "plane: a logarithmic schedule needs steps=, the optimizer steps of the whole training; or "

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from bitlens.errors import BitlensError
 
+IGNORED = -100
+"""The label that torch's losses leave out by default (ignore_index)."""
 FEWEST = 32
 """Samples below which no entropy of a layer can be told from log2 of their number."""
 
@@ -35,8 +37,8 @@ class Probe:
         digest: 16 hex digits, 8 of all inputs and 8 of all labels in their order.
 
     Raises:
-        BitlensError: labels missing, not integer, all equal or of another number than the inputs; too
-            few samples; a source that can be iterated only once.
+        BitlensError: labels missing, not integer, -100, all equal or of another number than the inputs;
+            too few samples; a source that can be iterated only once.
     """
 
     def __init__(self, source: ProbeSource, labels: Tensor | None = None) -> None:
@@ -59,7 +61,7 @@ class Probe:
             )
 
     def batches(self, size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """All samples in order, (inputs, labels), cut into batches of at most `size`.
+        """All samples in order, (inputs, labels), cut into batches of at most `size`, none empty.
 
         Raises:
             BitlensError: after the last batch, when inputs, labels or their order are not those of the
@@ -68,11 +70,13 @@ class Probe:
         digests = [hashlib.blake2b(digest_size=4), hashlib.blake2b(digest_size=4)]
         for batch in self._source:
             inputs, labels = _pair(batch)
+            if not len(labels):
+                continue
             for digest, part in zip(digests, (inputs, labels.long()), strict=True):
                 digest.update(_octets(part))
             yield from zip(
-                inputs.split(size or max(len(inputs), 1)),
-                labels.split(size or max(len(labels), 1)),
+                inputs.split(size or len(inputs)),
+                labels.split(size or len(labels)),
                 strict=True,
             )
         found = "".join(digest.hexdigest() for digest in digests)
@@ -135,10 +139,17 @@ def _pair(batch: Any) -> tuple[Tensor, Tensor]:
         raise BitlensError(
             f"probe: labels are {labels.dtype}; I(T;Y) needs classes, integers such as labels.long()"
         )
-    if labels.shape != inputs.shape[:1]:
+    if labels.dim() != 1 or labels.shape != inputs.shape[:1]:
         raise BitlensError(
             f"probe: labels of shape {tuple(labels.shape)} do not go with inputs of shape "
             f"{tuple(inputs.shape)}; one label a sample, (n,)"
+        )
+    ignored = int((labels.long() == IGNORED).sum())
+    if ignored:
+        raise BitlensError(
+            f"probe: {ignored} labels of a batch are {IGNORED}, which losses ignore and which would count "
+            f"as a class here; leave these samples out: keep = labels != {IGNORED}, then (inputs[keep], "
+            "labels[keep])"
         )
     return inputs, labels
 

@@ -9,9 +9,10 @@ from bitlens.errors import BitlensError, unknown
 
 SHARE = 0.25
 """Samples of all points together, as a share of the images that training sees: a sample is measured in
-about half the time that training on one takes, so measuring adds about a tenth."""
+about half the time that training on one takes, so measuring adds about a tenth to a training of several
+epochs."""
 FEWEST = 2000
-"""Samples that are measured in any case, where there are so many."""
+"""Samples that are measured in any case, where there are so many; a short training pays more for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,8 @@ class PlaneSettings:
     """The information plane of a run.
 
     Attributes:
-        samples: of the probe, at most; 0 takes as many as add about a tenth to the training's time
-            (at least 2,000).
+        samples: of the probe, at most; 0 takes as many as add about a tenth to the time of a training
+            of several epochs, and at least 2,000, so that a shorter training pays more.
         points: of the logarithmic schedule, see `bitlens.information.steps.LogSteps`.
         layers: names or globs, a comma between them; empty takes every binary layer's code (in a
             float net every activation function's).

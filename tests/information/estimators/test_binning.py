@@ -87,8 +87,14 @@ def test_batches_agree_whatever_they_hold() -> None:
 
 def test_values_outside_are_an_error_unless_clipped() -> None:
     t = torch.tensor([[-1.5], [0.2], [2.0]])
-    with pytest.raises(BitlensError, match=r"from -1.5 to 2, outside the bins' range \[-1, 1\]"):
+    with pytest.raises(
+        BitlensError, match=r"from -1.5 to 2.0, outside the bins' range \[-1.0, 1.0\]"
+    ):
         bin_codes(t)
+    with pytest.raises(
+        BitlensError, match=r"to 1.0000001\d*, outside the bins' range \[-1.0, 1.0\]"
+    ):
+        bin_codes(torch.tensor([[0.5], [1.0000001]]))
     clipped = bin_codes(t, clip=True)
     assert (clipped.hashes == bin_codes(t.clamp(-1, 1)).hashes).all()
     low, high = range_of(t)

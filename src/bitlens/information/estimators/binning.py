@@ -108,8 +108,8 @@ def _refuse_outside(rows: npt.NDArray[Any], low: float, high: float) -> None:
     smallest, largest = float(rows.min()), float(rows.max())
     if smallest < low or largest > high:
         raise BitlensError(
-            f"activations reach from {smallest:.6g} to {largest:.6g}, outside the bins' range "
-            f"[{low:.6g}, {high:.6g}]; state a range that holds them (range_of) or set clip=True"
+            f"activations reach from {smallest!r} to {largest!r}, outside the bins' range "
+            f"[{float(low)!r}, {float(high)!r}]; state a range that holds them (range_of) or set clip=True"
         )
 
 
