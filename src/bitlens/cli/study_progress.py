@@ -24,7 +24,9 @@ def told(trial: Trial, number: int, total: int) -> Tell:
             print(f"{title}: done in {duration(now - begun)}", flush=True)
         elif now - shown >= PAUSE:
             shown = now
+            # Most points lie in the first steps, so the pace of those foretells nothing.
             left = (now - begun) / step * (steps - step)
-            print(f"{title}: step {step}/{steps}, about {duration(left)} left", flush=True)
+            told = f", about {duration(left)} left" if step > steps / 4 else ""
+            print(f"{title}: step {step}/{steps}{told}", flush=True)
 
     return tell

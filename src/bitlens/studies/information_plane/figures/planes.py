@@ -34,8 +34,8 @@ from bitlens.studies.information_plane.paths import Trajectory
 
 COLUMNS = (
     ("dnn-tanh", f"{BINS} bins"),
-    ("dnn-tanh-spread", f"{BINS} bins"),
     ("dnn-tanh", SIGNS),
+    ("dnn-tanh-spread", SIGNS),
     ("w32a32-bn", SIGNS),
     ("bnn-ste", SIGNS),
     ("bnn-ste-cmim-strong", SIGNS),
