@@ -7,7 +7,8 @@ DEMO ?= runs/demo
 .PHONY: demo test docs clean
 
 demo: $(VENV)/.installed
-	$(BIN)/bitlens compare demo-plain demo-cmim demo-float --seeds 5 --jobs 0 --plane --out $(DEMO)
+	$(BIN)/bitlens compare demo-plain demo-cmim demo-float --seeds 5 --jobs 0 \
+	  --plane --plane-samples 500 --plane-points 30 --out $(DEMO)
 	$(BIN)/bitlens report $(DEMO)
 	$(BIN)/bitlens study information-plane --tier smoke --out $(DEMO)-study
 
