@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from bitlens.cli import main
 
@@ -25,7 +26,7 @@ class Said:
 def say(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Said]]:
-    """Run a command in an empty folder, and give the signals back afterwards."""
+    """Run a command in an empty folder, and give signals and threads back afterwards."""
     monkeypatch.chdir(tmp_path)
     handler = signal.getsignal(signal.SIGTERM)
 
@@ -37,8 +38,10 @@ def say(
         said = capsys.readouterr()
         return Said(code, said.out, said.err)
 
+    threads = torch.get_num_threads()
     yield run
     signal.signal(signal.SIGTERM, handler)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
