@@ -18,18 +18,8 @@ TRIALS = [trial("rule", (8, 5, 4), kind, 2, epochs=2) for kind in ("dnn-tanh", "
 
 def test_a_study_ends_with_verdicts_and_a_page(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "trials", lambda tier: TRIALS)
-    said = say(
-        "study",
-        "information-plane",
-        "--tier",
-        "smoke",
-        "--jobs",
-        "1",
-        "--threads",
-        "1",
-        "--out",
-        "s",
-    )
+    command = "study information-plane --tier smoke --jobs 1 --threads 1 --out s".split()
+    said = say(*command)
     assert said.code == 0, said.err
     assert "4 nets, 2 trials" in said.out and "[2/2]" in said.out
     assert Path("s/index.html").read_text().startswith("<!doctype html>")
@@ -38,18 +28,7 @@ def test_a_study_ends_with_verdicts_and_a_page(say: Say, monkeypatch: pytest.Mon
     assert kinds == {"dnn-tanh", "bnn-ste"}
     with Path("s/verdicts.csv").open(newline="") as file:
         assert {"claim", "verdict", "n"} <= set(next(csv.DictReader(file)))
-    again = say(
-        "study",
-        "information-plane",
-        "--tier",
-        "smoke",
-        "--jobs",
-        "1",
-        "--threads",
-        "1",
-        "--out",
-        "s",
-    )
+    again = say(*command)
     assert again.code == 0 and "[2/2]" not in again.out
 
 

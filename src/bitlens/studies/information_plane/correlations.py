@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy.stats
 
+from bitlens.information.layers import SIGNS
 from bitlens.information.phases import SATURATED_SHARE
 from bitlens.studies.information_plane.intervals import Array, resampled_interval
 from bitlens.studies.information_plane.kinds import KINDS
-from bitlens.studies.information_plane.measure import SIGNS
 from bitlens.studies.information_plane.paths import Path
 from bitlens.studies.information_plane.selection import by, notes, yes
 from bitlens.studies.information_plane.verdict import STATEMENTS, Verdict

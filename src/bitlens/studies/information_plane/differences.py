@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitlens.information.group_tests import GroupDifference, adjust_holm, compare_groups
-from bitlens.studies.information_plane.measure import SIGNS
+from bitlens.information.layers import SIGNS
 from bitlens.studies.information_plane.medians import CELLS
 from bitlens.studies.information_plane.paths import AS_BINNED, Path
 from bitlens.studies.information_plane.selection import (

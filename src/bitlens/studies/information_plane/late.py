@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bitlens.information.layers import SIGNS
 from bitlens.information.phases import SATURATED_SHARE, SMALLEST
 from bitlens.studies.information_plane.intervals import resampled_interval
-from bitlens.studies.information_plane.measure import SIGNS
 from bitlens.studies.information_plane.paths import Path
 from bitlens.studies.information_plane.selection import POPULATION_SEED, by, yes
 from bitlens.studies.information_plane.verdict import STATEMENTS, Verdict

@@ -13,6 +13,7 @@ from torch import Tensor
 from bitlens.information.codes import Codes, hash_signs
 from bitlens.information.estimators.binning import bin_codes, width_codes
 from bitlens.information.estimators.kde import kde_bounds
+from bitlens.information.layers import PREDICTION, SIGNS
 from bitlens.information.reading import read_codes
 from bitlens.studies.information_plane.kinds import Kind
 from bitlens.studies.information_plane.stack import Layer
@@ -22,7 +23,6 @@ BINS = 30
 WIDTH = 0.5
 VARIANCE = 0.1
 KERNEL_SAMPLES = 1000
-SIGNS, PREDICTION = "signs", "prediction"
 Labels = npt.NDArray[np.int64]
 
 

@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
+from bitlens.information.layers import SIGNS
 from bitlens.studies.information_plane.kinds import FACTORIAL, SURROGATES
-from bitlens.studies.information_plane.measure import SIGNS
 from bitlens.studies.information_plane.paths import AS_BINNED, Path
 from bitlens.studies.information_plane.selection import (
     Key,

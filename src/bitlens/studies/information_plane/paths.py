@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bitlens.information.layers import PREDICTION, SIGNS
 from bitlens.information.phases import Phases, late_drawdown, late_fall, measure_phases
 from bitlens.studies.information_plane.kinds import KINDS
-from bitlens.studies.information_plane.measure import BINS, PREDICTION, SIGNS
+from bitlens.studies.information_plane.measure import BINS
 from bitlens.studies.information_plane.store import Columns, Store
 from bitlens.studies.information_plane.trial import Trial
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from bitlens.information.codes import Codes, hash_signs
+from bitlens.information.layers import SIGNS
 from bitlens.information.reading import Reading, read_codes
 from bitlens.studies.information_plane.kinds import KINDS
-from bitlens.studies.information_plane.measure import SIGNS
 from bitlens.studies.information_plane.stack import StackedNet
 from bitlens.studies.information_plane.tasks import Task, load_task
 from bitlens.studies.information_plane.tiers import LITERATURE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from bitlens.information.layers import SIGNS
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -14,7 +15,7 @@ from bitlens.studies.information_plane.figures.evidence import (
 from bitlens.studies.information_plane.figures.strips import DEEP, ROW, Strip, strip_key, strips
 from bitlens.studies.information_plane.figures.svg import document
 from bitlens.studies.information_plane.kinds import KINDS
-from bitlens.studies.information_plane.measure import BINS, SIGNS
+from bitlens.studies.information_plane.measure import BINS
 from bitlens.studies.information_plane.medians import LEAST_OVERLAP
 
 WIDE, LEFT, TOP = 1040, 170, 76

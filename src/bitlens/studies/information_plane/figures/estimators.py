@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from bitlens.information.layers import SIGNS
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -24,7 +25,7 @@ from bitlens.studies.information_plane.figures.svg import (
     text,
 )
 from bitlens.studies.information_plane.kinds import KINDS
-from bitlens.studies.information_plane.measure import BINS, KERNEL_SAMPLES, SIGNS, WIDTH
+from bitlens.studies.information_plane.measure import BINS, KERNEL_SAMPLES, WIDTH
 from bitlens.studies.information_plane.paths import Path, Trajectory
 
 TITLE = "Final I(X;T) of float layers in four read-outs"

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bitlens.studies.information_plane.measure import PREDICTION, SIGNS
+from bitlens.information.layers import PREDICTION, SIGNS
 from bitlens.studies.information_plane.paths import Array, Path, Trajectory
 from bitlens.studies.information_plane.selection import hidden_of
 from bitlens.studies.information_plane.tasks import TASKS

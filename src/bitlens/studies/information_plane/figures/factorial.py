@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bitlens.information.layers import SIGNS
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -11,7 +12,6 @@ from bitlens.studies.information_plane.figures.evidence import (
 from bitlens.studies.information_plane.figures.strips import DEEP, ROW, Strip, strip_key, strips
 from bitlens.studies.information_plane.figures.svg import document
 from bitlens.studies.information_plane.kinds import FACTORIAL
-from bitlens.studies.information_plane.measure import SIGNS
 
 TITLE = "Coupling rho in the eight cells of the factorial, on one alphabet"
 NAME = "factorial"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from bitlens.information.layers import SIGNS
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -29,7 +30,7 @@ from bitlens.studies.information_plane.figures.svg import (
     text,
     viridis,
 )
-from bitlens.studies.information_plane.measure import BINS, SIGNS
+from bitlens.studies.information_plane.measure import BINS
 from bitlens.studies.information_plane.paths import Trajectory
 
 COLUMNS = (

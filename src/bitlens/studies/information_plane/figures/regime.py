@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from bitlens.information.layers import PREDICTION, SIGNS
 from bitlens.information.regimes import boundary
 from bitlens.studies.information_plane.figures.evidence import Evidence, Figure
 from bitlens.studies.information_plane.figures.keys import key
@@ -25,7 +26,6 @@ from bitlens.studies.information_plane.figures.svg import (
     polyline,
     text,
 )
-from bitlens.studies.information_plane.measure import PREDICTION, SIGNS
 from bitlens.studies.information_plane.paths import Trajectory
 
 TITLE = "Which layers the number of samples is enough for"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bitlens.information.layers import SIGNS
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -23,7 +24,7 @@ from bitlens.studies.information_plane.figures.svg import (
     polyline,
     text,
 )
-from bitlens.studies.information_plane.measure import BINS, SIGNS
+from bitlens.studies.information_plane.measure import BINS
 from bitlens.studies.information_plane.paths import Array, Trajectory
 
 ROWS = (
