@@ -14,7 +14,6 @@ appended to results/plane_overhead.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rows import append_rows
 
 from bitlens.information.steps import LogSteps
 from bitlens.models.layers import binary_layers
@@ -155,7 +155,7 @@ def main() -> None:
     )
     if given.run_repeats:
         rows.append(_check(recipe, given, shared, point))
-    _append(given.out, rows)
+    append_rows(given.out, COLUMNS, rows)
 
 
 def _check(
@@ -188,16 +188,6 @@ def _check(
         "foretold": round(foretold / bare, 4),
         "repeats": given.run_repeats,
     }
-
-
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
-    fresh = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if fresh:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ process of its own. Rows are appended to results/plugin_speed.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from rows import append_rows
 
 from bitlens.information.codes import hash_rows, pack_rows
 from bitlens.information.contingency import tabulate
@@ -167,17 +167,7 @@ def main() -> None:
             f"  best {row['best_ms']:8.2f}  CPU {row['cpu_ms']:8.2f}"
             f"  {row['unique_rows_ratio']:7.1f} x  {row['peak_mb']:8.2f} MB"
         )
-    _append(given.out, rows)
-
-
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
-    fresh = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if fresh:
-            writer.writeheader()
-        writer.writerows(rows)
+    append_rows(given.out, COLUMNS, rows)
 
 
 if __name__ == "__main__":

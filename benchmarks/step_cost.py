@@ -11,7 +11,6 @@ own method without CMIM. Rows are appended to results/step_cost.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rows import append_rows
 
 from bitlens.methods import METHODS
 from bitlens.models import FLOAT, create
@@ -127,17 +127,7 @@ def main() -> None:
                 **place,
             }
         )
-    _append(given.out, rows)
-
-
-def _append(path: Path, rows: list[dict[str, object]]) -> None:
-    fresh = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if fresh:
-            writer.writeheader()
-        writer.writerows(rows)
+    append_rows(given.out, COLUMNS, rows)
 
 
 if __name__ == "__main__":

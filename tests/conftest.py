@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,3 +91,40 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> str:
         rows = datasets.Dataset.from_dict({"image": list(images), "label": labels}, features)
         rows.to_parquet(folder / f"{split}-00000-of-00001.parquet")
     return f"parquet:{folder}"
+
+
+@pytest.fixture(scope="session")
+def run_as_two() -> Callable[[Path, Path], None]:
+    """Start a program as a group of two gloo processes, `program folder`, and wait for both."""
+    import bitlens
+
+    def run(program: Path, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        group = {
+            "PYTHONPATH": str(Path(bitlens.__file__).parents[1]),
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+        }
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-W", "error", str(program), str(folder)],
+                env={**os.environ, **group, "RANK": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        try:
+            told = [process.communicate(timeout=300)[0] for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        for process, text in zip(started, told, strict=True):
+            assert process.returncode == 0, text
+
+    return run

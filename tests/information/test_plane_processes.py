@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-import bitlens
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 _spec = importlib.util.spec_from_file_location("plane_in_two_processes", PROGRAM)
@@ -23,35 +18,12 @@ _spec.loader.exec_module(alone)
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def ranks(
+    run_as_two: Callable[[Path, Path], None], tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """Results of a group of two gloo processes, started once."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = {
-        "PYTHONPATH": str(Path(bitlens.__file__).parents[1]),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", str(PROGRAM), str(folder)],
-            env={**os.environ, **group, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        told = [process.communicate(timeout=300)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    for process, text in zip(started, told, strict=True):
-        assert process.returncode == 0, text
+    run_as_two(PROGRAM, folder)
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitlens.errors import BitlensError
+from bitlens.information.ranks import doubled_ranks
 
 Floats = npt.NDArray[np.float64]
 
@@ -111,7 +112,7 @@ def adjust_holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def _two_sided(values: Floats, m: int) -> float:
-    doubled = _doubled_ranks(values)
+    doubled = doubled_ranks(values)
     chances = _chances_of_sums(doubled, m)
     seen = int(doubled[:m].sum())
     return float(min(1.0, 2 * min(chances[: seen + 1].sum(), chances[seen:].sum())))
@@ -127,12 +128,6 @@ def _interval(
     if k == 0:
         return None, None, None
     return float(differences[k - 1]), float(differences[-k]), float(1 - 2 * below[k - 1])
-
-
-def _doubled_ranks(values: Floats) -> npt.NDArray[np.int64]:
-    """Twice the rank of each value, tied values sharing their mean rank: whole numbers."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (2 * np.cumsum(counts) - counts + 1)[places]
 
 
 def _chances_of_sums(ranks: npt.NDArray[np.int64], m: int) -> Floats:

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitlens.errors import BitlensError
+from bitlens.information.ranks import doubled_ranks
 
 Floats = npt.NDArray[np.float64]
 
@@ -183,15 +184,10 @@ def median_of_three(values: Floats) -> Floats:
 
 def rank_correlation(x: Floats, y: Floats) -> float | None:
     """Spearman's rho, tied values sharing their mean rank; None where one side is constant."""
-    a, b = _ranks(x), _ranks(y)
+    a, b = doubled_ranks(x), doubled_ranks(y)
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(np.clip(a @ b / scale, -1, 1)) if scale > 0 else None
-
-
-def _ranks(values: Floats) -> Floats:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
 def _coupling(x: Floats, y: Floats, fitted: Floats) -> float | None:
