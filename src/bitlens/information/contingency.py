@@ -70,7 +70,7 @@ def tabulate(codes: Codes | npt.NDArray[Any], labels: npt.ArrayLike) -> Continge
         BitlensError: lengths differ, labels that are not integers, no samples, or an array of codes of
             another kind.
     """
-    hashes, named = as_hashes(codes), _as_labels(labels)
+    hashes, named = as_hashes(codes), as_labels(labels)
     if len(hashes) != len(named):
         raise BitlensError(
             f"codes hold {len(hashes)} samples, labels {len(named)}; they must be the same samples"
@@ -119,7 +119,12 @@ def _hash_bits(bits: npt.NDArray[np.bool_]) -> Hashes:
     return hashes
 
 
-def _as_labels(labels: npt.ArrayLike) -> Integers:
+def as_labels(labels: npt.ArrayLike) -> Integers:
+    """Classes as int64 (n,).
+
+    Raises:
+        BitlensError: not one axis, or not integers.
+    """
     given = np.asarray(labels)
     if given.ndim != 1:
         raise BitlensError(f"labels of shape {given.shape}; give one integer per sample, (n,)")

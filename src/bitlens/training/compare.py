@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import BitlensError
+from bitlens.training.display import Display, Silent
 from bitlens.training.files import write_bytes, write_json
-from bitlens.training.fit import Display, Silent, fit
+from bitlens.training.fit import fit
 from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import SCHEMA, Recipe, differences
 from bitlens.training.run import RunFolder, read_json

@@ -6,7 +6,7 @@ import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +27,7 @@ from bitlens.training.diagnostics import (
     flip_rates,
     weight_signs,
 )
+from bitlens.training.display import Display, Silent
 from bitlens.training.distributed import parallelize, process_group
 from bitlens.training.feed import Batch, Feed, Images
 from bitlens.training.files import write_json
@@ -42,54 +43,6 @@ from bitlens.training.schedule import (
     set_binary_weights,
 )
 from bitlens.training.streams import Streams
-
-
-class Display(Protocol):
-    """What the loop tells about itself while it runs."""
-
-    def begin(self, epochs: int, steps: int) -> None:
-        """Before training: epochs of the run and steps of each."""
-
-    def end(self) -> None:
-        """After training, however it ended."""
-
-    def step(
-        self, epoch: int, step: int, loss: float, accuracy: float, bound: float | None
-    ) -> None:
-        """After a step: epoch and step in the epoch from 1, running means of this epoch."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """After an epoch: its metrics row."""
-
-    def plane(self, row: dict[str, Any]) -> None:
-        """After a point of the information plane: its row."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-
-class Silent:
-    """A display that shows nothing."""
-
-    def begin(self, epochs: int, steps: int) -> None:
-        """Ignore."""
-
-    def end(self) -> None:
-        """Ignore."""
-
-    def step(
-        self, epoch: int, step: int, loss: float, accuracy: float, bound: float | None
-    ) -> None:
-        """Ignore."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Ignore."""
-
-    def plane(self, row: dict[str, Any]) -> None:
-        """Ignore."""
-
-    def note(self, text: str) -> None:
-        """Ignore."""
 
 
 def no_teacher(recipe: Recipe) -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError
+from bitlens.information.contingency import as_labels
 
 
 def read_tensor(t: Tensor, name: str = "activations", fewest: int = 1) -> Tensor:
@@ -46,9 +47,7 @@ def read_labels(labels: Tensor | npt.ArrayLike, samples: int) -> tuple[Tensor, i
     Raises:
         BitlensError: labels that are not integers, or not one for each sample.
     """
-    given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if given.dtype.kind not in "iub":
-        raise BitlensError(f"labels are of type {given.dtype}; give integers, one class each")
+    given = as_labels(labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels)
     if given.shape != (samples,):
         raise BitlensError(f"labels have shape {given.shape}, the activations {samples} samples")
     names, places = np.unique(given, return_inverse=True)
