@@ -11,6 +11,8 @@ demo: $(VENV)/.installed
 	  --plane --plane-samples 500 --plane-points 30 --out $(DEMO)
 	$(BIN)/bitlens report $(DEMO)
 	$(BIN)/bitlens study information-plane --tier smoke --out $(DEMO)-study
+	$(BIN)/bitlens pack $(DEMO)/demo-cmim/seed0
+	$(BIN)/bitlens bench $(DEMO)/demo-cmim/seed0
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

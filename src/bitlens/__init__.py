@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 from bitlens.errors import BitlensError
 
 if TYPE_CHECKING:
+    from bitlens.engine.pack import pack as pack
+    from bitlens.engine.session import Session as Session
+    from bitlens.engine.session import load as load
+    from bitlens.engine.signs import signs as signs
     from bitlens.models.convert import binarize as binarize
     from bitlens.models.convert import set_progress as set_progress
     from bitlens.models.recalibrate import recalibrate as recalibrate
@@ -26,10 +30,14 @@ _PLACES = {
     "CMIM": "bitlens.objectives.cmim",
     "Distribution": "bitlens.objectives.distill",
     "LogitKD": "bitlens.objectives.distill",
+    "Session": "bitlens.engine.session",
     "Summary": "bitlens.models.summary",
     "binarize": "bitlens.models.convert",
+    "load": "bitlens.engine.session",
+    "pack": "bitlens.engine.pack",
     "recalibrate": "bitlens.models.recalibrate",
     "set_progress": "bitlens.models.convert",
+    "signs": "bitlens.engine.signs",
     "summary": "bitlens.models.summary",
 }
 
@@ -38,10 +46,14 @@ __all__ = [
     "BitlensError",
     "Distribution",
     "LogitKD",
+    "Session",
     "Summary",
     "binarize",
+    "load",
+    "pack",
     "recalibrate",
     "set_progress",
+    "signs",
     "summary",
 ]
 

@@ -155,7 +155,7 @@ def test_there_is_no_other_list(say) -> None:
 def test_doctor_is_content(say) -> None:
     said = say("doctor")
     assert said.code == 0, said.out + said.err
-    assert [line.split()[0] for line in said.out.splitlines()] == ["ok"] * 6
+    assert [line.split()[0] for line in said.out.splitlines()] == ["ok"] * 7
     assert "10000 + 2000 images" in said.out
 
 

@@ -16,8 +16,11 @@ COMMANDS: dict[str, str] = {
     "train": "train one recipe into a run folder; --resume continues it",
     "compare": "train several recipes from the same seeds and compare them",
     "report": "write one HTML page from run or comparison folders",
+    "pack": "write a trained run as one small .bits file, checked against torch",
+    "predict": "classify image files with a .bits file",
+    "bench": "time a .bits file beside other inference engines",
     "list": "list recipes, methods, models, data, objectives or presets",
-    "info": "show the layers of a run or a model: 1-bit or float, and why",
+    "info": "show the layers of a run, a model or a .bits file: 1-bit or not, and why",
     "study": "run a whole experiment and judge its claims (information-plane)",
     "doctor": "check this installation and machine",
 }
@@ -28,6 +31,9 @@ examples:
   bitlens train demo-cmim --method reactnet --weight 0.05 --cmim.temperature 0.1 --out runs/mine
   bitlens compare demo-plain demo-cmim demo-float --seeds 5 --out runs/demo
   bitlens report runs/demo --out runs/demo/report.html
+  bitlens pack runs/first
+  bitlens predict runs/first shirt.png boot.jpg
+  bitlens bench runs/first --peers torch,int8
   bitlens list recipes"""
 
 

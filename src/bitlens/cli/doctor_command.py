@@ -36,6 +36,12 @@ def _processor() -> str:
     return f"{cpu_name()}, {torch.get_num_threads()} threads, {vectors}"
 
 
+def _kernel() -> str:
+    from bitlens.engine.kernels.isa import host
+
+    return host().description.removeprefix("kernel: ")
+
+
 def _accelerator() -> str:
     import torch
 
@@ -97,6 +103,7 @@ def _training() -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "versions": _versions,
     "processor": _processor,
+    "kernel": _kernel,
     "accelerator": _accelerator,
     "signs": _signs,
     "data": _data,

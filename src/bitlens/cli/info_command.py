@@ -1,4 +1,4 @@
-"""`bitlens info RUN|MODEL`: the layer table of a trained run or of a net yet to be trained."""
+"""`bitlens info RUN|MODEL|FILE`: the layer table of a trained run, of a net by name, or of a `.bits` file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitlens.cli.bits_file import find_bits
 from bitlens.cli.options import parse, split_names
 from bitlens.errors import BitlensError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Show which layers are 1-bit, which are float and why, with MACs and bytes.
+    """Show which layers are 1-bit, which are not and why, with MACs and bytes.
 
-    The options describe a model by name; a run folder knows them itself.
+    The options describe a model by name; a run folder or a .bits file knows them itself.
     """
 
     method: str = "bireal"
@@ -30,13 +31,31 @@ class Info:
 def run(arguments: Sequence[str]) -> None:
     """Print a layer table."""
     names, rest = split_names(arguments)
-    options: Info = parse(Info, "info RUN|MODEL", rest)
+    options: Info = parse(Info, "info RUN|MODEL|FILE", rest)
     if len(names) != 1:
-        raise BitlensError("info: name one run folder or one model (bitlens list models)")
+        raise BitlensError(
+            "info: name one run folder or one model (bitlens list models), or one .bits file"
+        )
+    if names[0].endswith(".bits"):
+        _show_file(find_bits("info", names[0]))
+        return
     from bitlens.cli.display import console
     from bitlens.report.terminal import layer_table
 
     console().print(layer_table(_rows(names[0], options)))
+
+
+def _show_file(path: Path) -> None:
+    from bitlens.engine.format import read
+    from bitlens.engine.table import table
+
+    graph = read(path)
+    origin = ("model", "method", "data")
+    told = [f"{key} {graph.meta[key]}" for key in origin if key in graph.meta]
+    height, width, channels = graph.values[graph.input].shape
+    told.append(f"images {channels}x{height}x{width}")
+    print(f"{path}: {', '.join(told)}\n")
+    print(table(graph))
 
 
 def _rows(name: str, options: Info) -> list[dict]:

@@ -1,0 +1,110 @@
+"""`bitlens predict FILE IMAGE...`: what a packed net sees in pictures. Imports no torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitlens.cli.bits_file import find_bits
+from bitlens.cli.options import parse, split_names
+from bitlens.errors import BitlensError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from bitlens.engine.graph import Graph
+
+BATCH = 64
+"""Pictures held at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Classify image files with a packed net.
+
+    FILE is a .bits file or a run folder with one. Pictures are scaled until they cover the net's size and
+    cropped in the middle, as in training; color becomes grey where the net was trained on grey.
+    """
+
+    top: int = 3
+    """Classes to show, most probable first."""
+    threads: int = 1
+    """CPU threads."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Print one line a picture; those that cannot be read are told and end in an error."""
+    names, rest = split_names(arguments)
+    options: Predict = parse(Predict, "predict FILE IMAGE...", rest)
+    if len(names) < 2:
+        raise BitlensError(
+            "predict: name a .bits file or a run folder, then the image files, before the options"
+        )
+    for field in ("top", "threads"):
+        if getattr(options, field) < 1:
+            raise BitlensError(f"predict: {field}={getattr(options, field)}; give at least 1")
+    path = find_bits("predict", names[0])
+    import bitlens
+
+    session = bitlens.load(path, threads=options.threads)
+    classes = _classes(session.graph, path)
+    width = max(map(len, names[1:]))
+    bad = 0
+    for batch in _batches(names[1:]):
+        pictures = [_read(session.graph, Path(name)) for name in batch]
+        bad += sum(isinstance(picture, BitlensError) for picture in pictures)
+        answers = iter(_answers(session, pictures))
+        for name, picture in zip(batch, pictures, strict=True):
+            if isinstance(picture, BitlensError):
+                sys.stdout.flush()
+                print(f"bitlens: {picture}", file=sys.stderr)
+            else:
+                print(f"{name:<{width}}  {_line(next(answers), classes, options.top)}")
+    if bad:
+        raise BitlensError(f"predict: {bad} of {len(names) - 1} images could not be read")
+
+
+def _classes(graph: Graph, path: Path) -> tuple[str, ...]:
+    """Names of the classes, numbers where the file has none."""
+    count = graph.values[graph.output].shape[2]
+    if graph.output_rank != 2:
+        raise BitlensError(f"predict: {path} answers with a map per image, not with classes")
+    channels = graph.values[graph.input].shape[2]
+    if channels not in (1, 3):
+        raise BitlensError(f"predict: {path} takes {channels} channels; pictures have 1 or 3")
+    return graph.labels or tuple(f"class {number}" for number in range(count))
+
+
+def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[at : at + BATCH] for at in range(0, len(names), BATCH))
+
+
+def _read(graph: Graph, path: Path) -> npt.NDArray[np.uint8] | BitlensError:
+    from bitlens.data.pixels import read_picture
+
+    height, width, channels = graph.values[graph.input].shape
+    try:
+        return read_picture(path, height=height, width=width, channels=channels)
+    except BitlensError as error:
+        return error
+
+
+def _answers(session: Any, pictures: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """Probabilities (n, classes) of the pictures that could be read."""
+    import numpy as np
+
+    good = [picture for picture in pictures if not isinstance(picture, BitlensError)]
+    if not good:
+        return np.empty((0, 0))
+    logits = session(np.stack(good)).astype(np.float64)
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return shares / shares.sum(1, keepdims=True)
+
+
+def _line(shares: npt.NDArray[np.float64], classes: Sequence[str], top: int) -> str:
+    best = (-shares).argsort(kind="stable")[:top]
+    return ", ".join(f"{classes[index]} {100 * shares[index]:.1f} %" for index in best)
