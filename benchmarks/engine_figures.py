@@ -32,9 +32,9 @@ from torch import nn
 
 import bitlens
 from bitlens.data.normalize import normalize
-from bitlens.engine.format import read
-from bitlens.engine.peers import Peer, prepare
-from bitlens.engine.timing import CLOCKS, Timing, compare, interleave
+from bitlens.engine.bench.peers import Peer, prepare
+from bitlens.engine.bench.timing import CLOCKS, Timing, compare, interleave
+from bitlens.engine.file.format import read
 from bitlens.models import FLOAT, create
 from bitlens.training.run import environment
 
@@ -231,8 +231,8 @@ def start(program: str, file: Path, repeats: int = 7) -> tuple[float, int]:
 
 def footprint(folder: Path, methods: Sequence[str]) -> list[Row]:
     """File size, peak memory and time of a fresh process that answers once."""
-    from bitlens.engine.export_onnx import save_onnx
-    from bitlens.engine.peers.onnxruntime_int8 import quantized
+    from bitlens.engine.bench.export_onnx import save_onnx
+    from bitlens.engine.bench.peers.onnxruntime_int8 import quantized
 
     rows: list[Row] = []
 

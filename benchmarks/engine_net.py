@@ -13,7 +13,7 @@ from collections import defaultdict
 import numpy as np
 
 from bitlens.engine.graph import Graph, Node, Step, Value, Window
-from bitlens.engine.session import Session
+from bitlens.engine.run.session import Session
 from bitlens.engine.words import pack_blocks
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

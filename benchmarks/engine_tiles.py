@@ -122,8 +122,10 @@ def make_row(layer: Layer, kinds: tuple[int, ...]) -> tuple[Callable[[], None], 
         rows.OFFSETS: arena.keep(np.array(offsets, np.int64)),
         rows.WEIGHTS: arena.keep(weights),
         rows.BLOCK_STEP: weights[0].nbytes,
-        rows.GAIN: arena.keep(np.full(layer.outputs, -2, np.float32)),
-        rows.OFFSET: arena.keep(np.full(layer.outputs, 9 * layer.inputs, np.float32)),
+        rows.GAIN: arena.keep(np.full(layer.outputs, 2, np.float32)),
+        rows.OFFSET: arena.keep(
+            np.full(layer.outputs, 9 * layer.inputs // 2, np.float32 if dot else np.int32)
+        ),
         rows.CLASS_ROW: zeros,
         rows.CLASS_COLUMN: zeros,
         rows.STEPS: arena.keep(np.stack([make_step(arena, layer, k, place) for k in kinds])),

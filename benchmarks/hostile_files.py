@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from bitlens.engine.errors import BitsFileError
-from bitlens.engine.format import decode, digest, encode
+from bitlens.engine.file.format import decode, digest, encode
+from bitlens.engine.file.header import made_values
 from bitlens.engine.graph import Graph, Node, Step, Value, Window
-from bitlens.engine.header import made_values
-from bitlens.engine.reference import run
+from bitlens.engine.reference.run import run
 from bitlens.engine.words import pack_blocks, pack_rows
 
 Draw = np.random.Generator
@@ -443,7 +443,7 @@ def exact_values(graph: Graph) -> set[str]:
 
 def work(paths: list[str]) -> None:
     """Run graphs through sessions and print one line each; this process may die."""
-    from bitlens.engine.session import Session
+    from bitlens.engine.run.session import Session
 
     for path in paths:
         graph, image = pickle.loads(Path(path).read_bytes())

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from bitlens.errors import BitlensError
 
 if TYPE_CHECKING:
-    from bitlens.engine.pack import pack as pack
-    from bitlens.engine.session import Session as Session
-    from bitlens.engine.session import load as load
+    from bitlens.engine.freeze.pack import pack as pack
+    from bitlens.engine.run.session import Session as Session
+    from bitlens.engine.run.session import load as load
     from bitlens.engine.signs import signs as signs
     from bitlens.models.convert import binarize as binarize
     from bitlens.models.convert import set_progress as set_progress
@@ -30,11 +30,11 @@ _PLACES = {
     "CMIM": "bitlens.objectives.cmim",
     "Distribution": "bitlens.objectives.distill",
     "LogitKD": "bitlens.objectives.distill",
-    "Session": "bitlens.engine.session",
+    "Session": "bitlens.engine.run.session",
     "Summary": "bitlens.models.summary",
     "binarize": "bitlens.models.convert",
-    "load": "bitlens.engine.session",
-    "pack": "bitlens.engine.pack",
+    "load": "bitlens.engine.run.session",
+    "pack": "bitlens.engine.freeze.pack",
     "recalibrate": "bitlens.models.recalibrate",
     "set_progress": "bitlens.models.convert",
     "signs": "bitlens.engine.signs",

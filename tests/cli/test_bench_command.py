@@ -15,7 +15,7 @@ import torch
 
 import bitlens
 from bitlens.cli import bench_command
-from bitlens.engine.peers import PEERS
+from bitlens.engine.bench.peers import PEERS
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_alone(say, packed: Path, tmp_path: Path) -> None:
 
 
 def test_layers_are_those_of_the_net(say, packed: Path, tmp_path: Path) -> None:
-    from bitlens.engine.format import read
+    from bitlens.engine.file.format import read
 
     assert say("bench", str(packed), "--peers", "none", "--rounds", "1", "--json", "b").code == 0
     parts = {part["name"] for part in json.loads((tmp_path / "b").read_text())["layers"]}
@@ -76,8 +76,8 @@ def test_all_peers_by_default_and_missing_ones_named(
     say, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = {name: PEERS[name] for name in ("torch", "onnxruntime")}
-    monkeypatch.setattr("bitlens.engine.peers.GROUPS", {"all": tuple(two)})
-    monkeypatch.delitem(sys.modules, "bitlens.engine.peers.onnxruntime_float", raising=False)
+    monkeypatch.setattr("bitlens.engine.bench.peers.GROUPS", {"all": tuple(two)})
+    monkeypatch.delitem(sys.modules, "bitlens.engine.bench.peers.onnxruntime_float", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     said = say("bench", str(packed), "--rounds", "1")
     assert said.code == 0, said.err

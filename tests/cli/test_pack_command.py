@@ -48,8 +48,8 @@ def test_pack_writes_a_checked_file_beside_the_run(say, run: Path) -> None:
 
 def test_the_file_knows_where_it_comes_from(say, run: Path, tiny_data: str) -> None:
     from bitlens.data import load
-    from bitlens.engine.format import read
-    from bitlens.engine.session import Session
+    from bitlens.engine.file.format import read
+    from bitlens.engine.run.session import Session
 
     said = say("pack", "run", "-o", "mine.bits", "--threads", "1", "--images", "5")
     assert said.code == 0 and " on 5 images " in said.out
@@ -109,7 +109,7 @@ def test_nothing_half_written_stays(
             raise KeyboardInterrupt
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("bitlens.engine.format.os.fsync", stop)
+    monkeypatch.setattr("bitlens.engine.file.format.os.fsync", stop)
     said = say("pack", "run", "--threads", "1")
     if failure == "Ctrl-C":
         assert said.code == 130 and said.err.strip() == "bitlens: stopped"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitlens.engine.format import write
+from bitlens.engine.file.format import write
 from bitlens.engine.graph import Graph, Node, Step, Value, Window
 from bitlens.engine.signs import signs
 from bitlens.engine.words import pack_blocks, pack_rows

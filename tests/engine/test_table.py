@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitlens.engine.format import write
+from bitlens.engine.file.format import write
 from bitlens.engine.graph import Graph
 from bitlens.engine.table import table
 

@@ -19,7 +19,7 @@ from bitlens.errors import BitlensError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bitlens.engine.bench import Bench
+    from bitlens.engine.bench.bench import Bench
 
 FORCED = {"avx2": "x86-64-v3", "generic": "x86-64-v2"}
 """CPU models that Numba compiles for when an instruction set is forced."""
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> None:
         if getattr(options, field) < 1:
             raise BitlensError(f"bench: {field}={getattr(options, field)}; give at least 1")
     path = find_bits("bench", names[0])
-    from bitlens.engine.peers import named
+    from bitlens.engine.bench.peers import named
 
     wanted = [name.strip() for name in options.peers.split(",") if name.strip()]
     peers = () if wanted == ["none"] else named(wanted or ["all"])
@@ -88,7 +88,7 @@ def _rerun(isa: str, path: Path, options: BenchOptions) -> None:
 
 def _bench(path: Path, peers: Sequence[str], explicit: bool, options: BenchOptions) -> None:
     from bitlens.cli.display import console
-    from bitlens.engine.bench import bench
+    from bitlens.engine.bench.bench import bench
     from bitlens.training.run import cpu_name
 
     screen = console()

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _show_file(path: Path) -> None:
-    from bitlens.engine.format import read
+    from bitlens.engine.file.format import read
     from bitlens.engine.table import table
 
     graph = read(path)

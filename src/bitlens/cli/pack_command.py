@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,7 +71,7 @@ def _pack(folder: Path, out: Path, options: Pack) -> None:
     import torch
 
     import bitlens
-    from bitlens.cli.display import console
+    from bitlens.cli.display import console, counting
     from bitlens.report.quantities import ratio, size
     from bitlens.training.build import load_run_net
     from bitlens.training.feed import Feed
@@ -82,23 +82,28 @@ def _pack(folder: Path, out: Path, options: Pack) -> None:
     feed = Feed(recipe, torch.device("cpu"))
     data = feed.data
     net = load_run_net(folder, data, torch.device("cpu")).eval()
-    packed = bitlens.pack(
-        net,
-        _example(feed, options.images),
-        feed.calibration()[:CALIBRATION],
-        mean=data.mean,
-        std=data.std,
-        labels=data.classes,
-        float32=options.float32,
-        strict=options.strict,
-    )
-    tested = _test(net, packed.graph, feed)
+    with counting("signs compared on images") as told:
+        packed = bitlens.pack(
+            net,
+            _example(feed, options.images),
+            feed.calibration()[:CALIBRATION],
+            mean=data.mean,
+            std=data.std,
+            labels=data.classes,
+            float32=options.float32,
+            strict=options.strict,
+            progress=told,
+        )
+    with counting("test images answered by both nets") as told:
+        tested = _test(net, packed.graph, feed, told)
     origin = {
         "recipe": recipe.name,
         "seed": recipe.seed,
         "model": recipe.model,
         "method": recipe.method,
         "data": _data_name(recipe.data),
+        "test_images": tested.images,
+        "test_equal": tested.equal,
         "test_accuracy": tested.packed / tested.images,
         "test_accuracy_torch": tested.torch / tested.images,
     }
@@ -141,15 +146,15 @@ class _Tested:
     equal: int
 
 
-def _test(net: nn.Module, graph: Graph, feed: Feed) -> _Tested:
+def _test(net: nn.Module, graph: Graph, feed: Feed, told: Callable[[int, int], None]) -> _Tested:
     """Both nets on the whole test split; the packed one is given the raw bytes."""
     import torch
 
     from bitlens.data.normalize import normalize
-    from bitlens.engine.session import Session
+    from bitlens.engine.run.session import Session
 
     session = Session(graph, torch.get_num_threads())
-    right_torch = right_packed = equal = 0
+    right_torch = right_packed = equal = done = 0
     for pixels, labels in feed.test.batches(torch.arange(len(feed.test)).split(256)):
         with torch.inference_mode():
             own = net(normalize(pixels, feed.data.mean, feed.data.std)).argmax(1)
@@ -157,6 +162,8 @@ def _test(net: nn.Module, graph: Graph, feed: Feed) -> _Tested:
         right_torch += int((own == labels).sum())
         right_packed += int((packed == labels).sum())
         equal += int((own == packed).sum())
+        done += len(labels)
+        told(done, len(feed.test))
     return _Tested(images=len(feed.test), torch=right_torch, packed=right_packed, equal=equal)
 
 

@@ -10,14 +10,12 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from bitlens.data.pixels import fit, plain
 from bitlens.data.rows import Rows
 from bitlens.errors import BitlensError
 
-_GREY = {"1", "L", "LA", "La"}
-_DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _CHUNK = 1024
 # Decoding a small image holds the interpreter lock for most of its time, so that threads only
 # get in each other's way; a photograph spends its time in codecs that let go of the lock.
@@ -33,18 +31,6 @@ class Decoded:
     grey: int
 
 
-def fit(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size` (bilinear, antialiased) and crop the middle square."""
-    width, height = image.size
-    if (width, height) == (size, size):
-        return image
-    shorter = min(width, height)
-    scaled = (round(width * size / shorter), round(height * size / shorter))
-    image = image.resize(scaled, Image.Resampling.BILINEAR)
-    left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
-    return image.crop((left, top, left + size, top + size))
-
-
 def decode_cell(cell: dict, size: int | None = None) -> np.ndarray:
     """One image as uint8 `(1, h, w)` when stored grey, else `(3, h, w)`; alpha is dropped.
 
@@ -54,14 +40,9 @@ def decode_cell(cell: dict, size: int | None = None) -> np.ndarray:
     """
     # Read here, since Pillow leaves a file it opened itself open when its content is damaged.
     encoded = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
-    image = _READER.decode_example({"bytes": encoded, "path": None})
-    if image.mode in _DEEP:
-        raise ValueError(f"more than 8 bits per channel (mode {image.mode})")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    image = image.convert("L" if image.mode in _GREY else "RGB")
+    image = plain(_READER.decode_example({"bytes": encoded, "path": None}))
     if size is not None:
-        image = fit(image, size)
+        image = fit(image, size, size)
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 

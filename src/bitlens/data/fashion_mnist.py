@@ -15,9 +15,9 @@ from PIL import Image
 
 from bitlens.data import hub, parquet
 from bitlens.data.assemble import finish
-from bitlens.data.decode import fit
 from bitlens.data.idx import find_idx, read_images, read_labels
 from bitlens.data.images import ImageData, ImageSet
+from bitlens.data.pixels import fit
 from bitlens.data.rows import check_labels
 from bitlens.data.sources import find_folder, not_found
 from bitlens.errors import BitlensError
@@ -94,5 +94,7 @@ def _from_idx(folder: Path, image_size: int | None) -> ImageData:
 
 def _image_set(images: np.ndarray, labels: np.ndarray, image_size: int | None) -> ImageSet:
     if image_size is not None and images.shape[1:] != (image_size, image_size):
-        images = np.stack([np.asarray(fit(Image.fromarray(one), image_size)) for one in images])
+        images = np.stack(
+            [np.asarray(fit(Image.fromarray(one), image_size, image_size)) for one in images]
+        )
     return ImageSet(torch.tensor(images)[:, None], torch.from_numpy(labels))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from bitlens.engine.format import read
+from bitlens.engine.file.format import read
 from bitlens.engine.graph import Graph, Node
 from bitlens.engine.words import Signs, unpack_blocks, unpack_rows
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
-from bitlens.engine.constants import share
 from bitlens.engine.counts import Cost, count
-from bitlens.engine.format import encode
+from bitlens.engine.file.constants import share
+from bitlens.engine.file.format import encode
 from bitlens.engine.graph import BLOCK, Graph, Node
 from bitlens.engine.signs import is_linear
 from bitlens.engine.words import WORD

@@ -57,6 +57,8 @@ class Shape:
     dilation: tuple[int, int] = (1, 1)
     units: int = 1
     """Terms of one position and group."""
+    loose: int = 0
+    """Terms of single bytes."""
     limit: int = 1000
 
 
@@ -85,11 +87,14 @@ def inputs(memory: Memory, shape: Shape, unit_bytes: int, pixel_bytes: int) -> d
         for j in range(shape.kernel[1])
         for u in range(shape.units)
     ]
+    terms = len(offsets)
+    offsets += random.integers(0, pixel_bytes, 4 * shape.loose).tolist()
     return {
         rows.INPUT: memory.put(data),
         rows.INPUT_ROW: shape.stride[0] * columns * pixel_bytes,
         rows.INPUT_PIXEL: shape.stride[1] * pixel_bytes,
-        rows.TERMS: len(offsets),
+        rows.TERMS: terms,
+        rows.LOOSE: shape.loose,
         rows.OFFSETS: memory.put(np.array(offsets, np.int64)),
     }
 
@@ -114,8 +119,8 @@ def beginning(memory: Memory, shape: Shape, padded: int) -> dict[int, int]:
         return {}
     random = memory.random
     if shape.opcode == rows.POPCOUNT:
-        gain = np.full(padded, -2, np.float32)
-        offset = random.integers(-9, 500, (9, padded)).astype(np.float32)
+        gain = floats(random, padded)
+        offset = random.integers(-9, 500, (9, padded)).astype(np.int32)
     elif shape.opcode == rows.DOT:
         gain, offset = floats(random, padded) / 1000, floats(random, 9, padded)
     else:
@@ -191,7 +196,7 @@ def compare(shape: Shape, kinds: tuple[int, ...], seed: int) -> None:
         **beginning(memory, shape, padded),
     }
     if not own:
-        fields |= weights(memory, shape, fields[rows.TERMS])
+        fields |= weights(memory, shape, fields[rows.TERMS] + shape.loose)
     steps: list[np.ndarray] = []
     for kind in kinds:
         readable = [
@@ -229,6 +234,7 @@ def shapes(draw: st.DrawFn, opcode: int) -> Shape:
         stride=draw(PAIRS),
         dilation=draw(PAIRS),
         units=draw(st.integers(1, 3)) if opcode < rows.MAXIMUM else 1,
+        loose=draw(st.integers(0, 3)) if opcode == rows.DOT else 0,
         limit=draw(st.one_of(st.just(1000), st.integers(16, 150))),
     )
 
@@ -320,6 +326,10 @@ def test_largest_of_a_window_keeps_nan(memory):
     values[:, 1] = np.nan, 1, 2
     values[:, 2] = -np.inf, -np.inf, -np.inf
     values[:, 3] = -3, -1, -2
+    values[:, 4] = 0.0, -0.0, -1
+    values[:, 5] = -0.0, 0.0, -1
+    values[:, 6] = np.inf, -np.inf, 1
+    values[:, 7] = -3e38, 3e38, 3e38
     place = memory.put(np.zeros(16, np.float32))
     fields = {
         rows.OPCODE: rows.MAXIMUM,
@@ -330,8 +340,9 @@ def test_largest_of_a_window_keeps_nan(memory):
     }
     row = rowed(memory, fields, [(rows.STEP_STORE, 0, 0, place, 0, 0, 16)])
     kernels().run(row.ctypes.data, 1)
-    found = tiled_reference.peek(place, np.float32, 4)
-    equal_bits(found, np.array([np.nan, np.nan, -np.inf, -1], np.float32))
+    found = tiled_reference.peek(place, np.float32, 8)
+    expected = [np.nan, np.nan, -np.inf, -1, 0.0, -0.0, np.inf, 3e38]
+    equal_bits(found, np.array(expected, np.float32))
 
 
 def test_quantize_rounds_half_to_even_and_stays_within_a_byte(memory):
@@ -404,8 +415,8 @@ def test_all_bits_of_many_words_are_counted(memory, terms):
         rows.TERMS: terms,
         rows.OFFSETS: memory.put(4 * np.arange(terms)),
         rows.WEIGHTS: memory.put(np.zeros((terms, 64), np.uint32)),
-        rows.GAIN: memory.put(np.ones(16, np.float32)),
-        rows.OFFSET: memory.put(np.zeros(16, np.float32)),
+        rows.GAIN: memory.put(np.full(16, -1, np.float32)),
+        rows.OFFSET: memory.put(np.zeros(16, np.int32)),
     }
     row = rowed(memory, fields, [(rows.STEP_STORE, 0, 0, place, 0, 0, 16)])
     kernels().run(row.ctypes.data, 1)
@@ -433,12 +444,12 @@ def test_row_is_a_convolution_of_signs(memory, channels, size):
     packed = np.zeros((lanes, 9 * channels // 32), np.uint32)
     packed[:channels] = words(weights).reshape(channels, -1)
     blocks = np.ascontiguousarray(packed.reshape(-1, 64, packed.shape[1]).transpose(0, 2, 1))
-    offset = np.zeros((size, size, lanes), np.float32)
+    offset = np.zeros((size, size, lanes), np.int32)
     outside = np.pad(np.zeros((size, size), int), 1, constant_values=1)
     for y in range(size):
         for x in range(size):
             lost = np.einsum("ij,oijc->o", outside[y : y + 3, x : x + 3], weights)
-            offset[y, x, :channels] = 9 * channels + lost
+            offset[y, x, :channels] = (9 * channels + lost) // 2
     place = memory.put(np.zeros((size, size, channels), np.float32))
     offsets = [(i * (size + 2) + j) * pixel + 4 * k for i in range(3) for j in range(3)
                for k in range(channels // 32)]  # fmt: skip
@@ -454,7 +465,7 @@ def test_row_is_a_convolution_of_signs(memory, channels, size):
         rows.OFFSETS: memory.put(np.array(offsets, np.int64)),
         rows.WEIGHTS: memory.put(blocks),
         rows.BLOCK_STEP: blocks[0].nbytes,
-        rows.GAIN: memory.put(np.full(lanes, -2, np.float32)),
+        rows.GAIN: memory.put(np.full(lanes, 2, np.float32)),
         rows.OFFSET: memory.put(offset),
         rows.CLASS_ROW: memory.put(np.arange(size) * size * lanes * 4),
         rows.CLASS_COLUMN: memory.put(np.arange(size) * lanes * 4),

@@ -41,16 +41,20 @@ int8 (DOT), [TERMS][64] float32 (MULTIPLY), [TERMS][2] uint32 with bit j for cha
 BLOCK_STEP = 12
 """Bytes from one block of 64 output channels to the next; a group has ceil(GROUP_CHANNELS / 64) blocks."""
 GAIN = 13
-"""Address of float32[channels]: POPCOUNT and DOT start from it. 0 for the others."""
+"""Address of float32[channels]; POPCOUNT and DOT alone read it."""
 OFFSET = 14
-"""Address of float32[classes][channels]. POPCOUNT: t = float(acc) * gain + offset, exact integers, so fused
-or not is one. DOT: t = fl(float(acc) * gain) + offset. SUM: t = acc / offset, gain unused. Others: 0, and
+"""Address of a table [classes][channels], of int32 for POPCOUNT: t = float(offset - acc) * gain; of float32
+for DOT: t = fl(float(acc) * gain) + offset, and for SUM: t = acc / offset. The others do not read it, and
 t = acc."""
 CLASS_ROW, CLASS_COLUMN = 15, 16
 """Addresses of int64[HEIGHT] and int64[OUT_WIDTH]: the row of the offset table of output pixel (y, x) starts
 class_row[y] + class_column[x] bytes behind its address."""
 STEPS, STEP_COUNT = 17, 18
 """Address of int64[STEP_COUNT][STEP_WIDTH]."""
+
+LOOSE = 19
+"""DOT: terms of four bytes that do not lie side by side, after the others. Theirs are the last 4 LOOSE of
+int64[TERMS + 4 LOOSE] at OFFSETS, one for each byte, and the last of [TERMS + LOOSE] weights."""
 
 STEP_WIDTH = 8
 KIND = 0

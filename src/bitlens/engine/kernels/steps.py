@@ -155,7 +155,9 @@ def _add(builder: ir.IRBuilder, u: ir.Value, v: ir.Value) -> ir.Value:
 
 
 def _prelu(builder: ir.IRBuilder, u: ir.Value, a: ir.Value) -> ir.Value:
-    return builder.select(builder.fcmp_ordered(">", u, real(0.0)), u, builder.fmul(u, a))
+    """The product is the first choice, which makes it one multiplication under a mask."""
+    other = builder.fcmp_unordered("<=", u, real(0.0))
+    return builder.select(other, builder.fmul(u, a), u)
 
 
 def _multiply_add(builder: ir.IRBuilder, step: ir.Value, spot: Spot, t: Grid) -> Grid:

@@ -17,6 +17,7 @@ from bitlens.engine.kernels.vector import (
     BYTES,
     F32,
     FLOATS,
+    I8,
     I16,
     I32,
     I64,
@@ -54,6 +55,8 @@ class Source:
         inputs: address of each pixel's window.
         weights: address of the first term's weights of the tile's first channel.
         vectors: vectors of 16 output channels.
+        loose: how many terms of single bytes follow, for DOT.
+        start: what POPCOUNT counts down from; not used by the others.
     """
 
     terms: ir.Value
@@ -61,21 +64,32 @@ class Source:
     inputs: list[ir.Value]
     weights: ir.Value
     vectors: int
+    loose: ir.Value | None = None
+    start: Grid | None = None
 
 
 def accumulate(builder: ir.IRBuilder, isa: Isa, opcode: int, source: Source) -> Grid:
     """All terms: int32 vectors for POPCOUNT and DOT, float32 for the others."""
     if opcode == rows.POPCOUNT and not isa.wide:
         return _popcount_bytes(builder, source)
+    if opcode == rows.MAXIMUM:
+        return _maximum_of_numbers(builder, isa, source)
+    sums = _accumulate(builder, isa, opcode, source)
+    return _dot_loose(builder, isa, source, sums) if opcode == rows.DOT else sums
+
+
+def _accumulate(builder: ir.IRBuilder, isa: Isa, opcode: int, source: Source) -> Grid:
     pixels, vectors = len(source.inputs), source.vectors
-    start = _START[opcode]
+    start = [_START.get(opcode)] * (pixels * vectors)
+    if source.start is not None:
+        start = [value for row in source.start for value in row]
 
     def turn(term: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
         grid = _grid(state, vectors)
         grid = _TERM[opcode](builder, isa, source, term, grid)
         return [value for row in grid for value in row]
 
-    return _grid(repeat(builder, source.terms, [start] * (pixels * vectors), turn), vectors)
+    return _grid(repeat(builder, source.terms, start, turn), vectors)
 
 
 def _grid(values: list[ir.Value], vectors: int) -> Grid:
@@ -103,7 +117,7 @@ def _popcount(builder: ir.IRBuilder, isa: Isa, source: Source, term: ir.Value, s
         word = splat(builder, load(builder, address, I32))
         differ = [builder.xor(word, w) for w in weights]
         counts = [call(builder, "llvm.ctpop.v16i32", WORDS, d) for d in differ]
-        made.append([builder.add(s, c) for s, c in zip(row, counts, strict=True)])
+        made.append([builder.sub(s, c) for s, c in zip(row, counts, strict=True)])
     return made
 
 
@@ -126,9 +140,10 @@ def _popcount_bytes(builder: ir.IRBuilder, source: Source) -> Grid:
 
         counts = repeat(builder, count, [integer(0, BYTES)] * size, turn)
         wide = [_widen(builder, value) for value in counts]
-        return [builder.add(s, w) for s, w in zip(sums, wide, strict=True)]
+        return [builder.sub(s, w) for s, w in zip(sums, wide, strict=True)]
 
-    return _grid(repeat(builder, chunks, [integer(0, WORDS)] * size, chunk), vectors)
+    start = [value for row in source.start or [] for value in row]
+    return _grid(repeat(builder, chunks, start, chunk), vectors)
 
 
 def _popcount_byte_term(
@@ -163,6 +178,33 @@ def _dot(builder: ir.IRBuilder, isa: Isa, source: Source, term: ir.Value, sums: 
         multiply(splat(builder, load(builder, address, I32, align=1)), row)
         for address, row in zip(_addresses(builder, source, term), sums, strict=True)
     ]
+
+
+def _dot_loose(builder: ir.IRBuilder, isa: Isa, source: Source, sums: Grid) -> Grid:
+    """Adds the terms whose four bytes are put together here."""
+    after = builder.add(source.offsets, builder.shl(source.terms, integer(3)))
+
+    def word(address: ir.Value, offsets: list[ir.Value]) -> ir.Value:
+        made = integer(0, I32)
+        for place, offset in enumerate(offsets):
+            byte = builder.zext(load(builder, builder.add(address, offset), I8), I32)
+            made = builder.or_(made, builder.shl(byte, integer(8 * place, I32)))
+        return made
+
+    def turn(term: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
+        here = builder.add(after, builder.shl(term, integer(5)))
+        offsets = [load(builder, ahead(builder, here, 8 * place), I64) for place in range(4)]
+        weights = _weights(builder, source, builder.add(source.terms, term), rows.DOT, WORDS)
+        multiply = DOTS[isa.dot](builder, weights)
+        grid = _grid(state, source.vectors)
+        return [
+            value
+            for address, row in zip(source.inputs, grid, strict=True)
+            for value in multiply(splat(builder, word(address, offsets)), row)
+        ]
+
+    start = [value for row in sums for value in row]
+    return _grid(repeat(builder, source.loose, start, turn), source.vectors)
 
 
 def _multiply(builder: ir.IRBuilder, isa: Isa, source: Source, term: ir.Value, sums: Grid) -> Grid:
@@ -213,6 +255,48 @@ def _maximum(builder: ir.IRBuilder, isa: Isa, source: Source, term: ir.Value, be
     ]
 
 
+def _maximum_of_numbers(builder: ir.IRBuilder, isa: Isa, source: Source) -> Grid:
+    """One comparison an element instead of three, and the terms once more in the presence of NaN.
+
+    A sum beside the maximum, by multiply-add where that has units of its own, tells: it is NaN after
+    a NaN. After infinities of both signs it is too, which costs time and nothing else.
+    """
+    vectors = source.vectors
+    size = len(source.inputs) * vectors
+    chains = max(1, size // 2)
+
+    def turn(term: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
+        best, sums = state[:size], state[size:]
+        xs = [x for row in _own(builder, source, term) for x in row]
+        for i, x in enumerate(xs):
+            sums[i % chains] = call(
+                builder, "llvm.fmuladd.v16f32", FLOATS, x, real(0.5), sums[i % chains]
+            )
+        larger = [
+            builder.select(builder.fcmp_ordered(">", x, held), x, held)
+            for x, held in zip(xs, best, strict=True)
+        ]
+        return [*larger, *sums]
+
+    start = [_START[rows.MAXIMUM]] * size + [real(0.0)] * chains
+    found = repeat(builder, source.terms, start, turn)
+    best, total = found[:size], found[size]
+    for more in found[size + 1 :]:
+        total = builder.fadd(total, more)
+    lanes = builder.bitcast(builder.fcmp_unordered("uno", total, total), I16)
+    fast = builder.block
+    with builder.if_then(builder.icmp_unsigned("!=", lanes, integer(0, I16)), likely=False):
+        exact = [x for row in _accumulate(builder, isa, rows.MAXIMUM, source) for x in row]
+        slow = builder.block
+    merged = []
+    for number, any_ in zip(best, exact, strict=True):
+        phi = builder.phi(FLOATS)
+        phi.add_incoming(number, fast)
+        phi.add_incoming(any_, slow)
+        merged.append(phi)
+    return _grid(merged, vectors)
+
+
 def _sum(builder: ir.IRBuilder, isa: Isa, source: Source, term: ir.Value, sums: Grid) -> Grid:
     return [
         [builder.fadd(held, x) for x, held in zip(xs, row, strict=True)]
@@ -221,7 +305,6 @@ def _sum(builder: ir.IRBuilder, isa: Isa, source: Source, term: ir.Value, sums: 
 
 
 _START = {
-    rows.POPCOUNT: integer(0, WORDS),
     rows.DOT: integer(0, WORDS),
     rows.MULTIPLY: real(0.0),
     rows.SIGNED: real(0.0),

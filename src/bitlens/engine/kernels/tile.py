@@ -17,8 +17,8 @@ from bitlens.engine.kernels.vector import (
     FLOATS,
     I64,
     LANES,
+    WORDS,
     ahead,
-    call,
     integer,
     load,
 )
@@ -67,14 +67,6 @@ def emit_tile(
         builder.add(builder.add(inputs, builder.mul(v, input_row)), builder.mul(u, input_pixel))
         for v, u in zip(ys, xs, strict=True)
     ]
-    source = Source(
-        terms=field(rows.TERMS),
-        offsets=field(rows.OFFSETS),
-        inputs=windows,
-        weights=weights,
-        vectors=vectors,
-    )
-    sums = accumulate(builder, isa, opcode, source)
     scratch = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), 16 * pixels * vectors))
     spot = Spot(
         y=ys,
@@ -83,6 +75,16 @@ def emit_tile(
         vectors=vectors,
         scratch=builder.ptrtoint(scratch, I64),
     )
+    source = Source(
+        terms=field(rows.TERMS),
+        offsets=field(rows.OFFSETS),
+        inputs=windows,
+        weights=weights,
+        vectors=vectors,
+        loose=field(rows.LOOSE) if opcode == rows.DOT else None,
+        start=_class_rows(builder, row, spot, WORDS) if opcode == rows.POPCOUNT else None,
+    )
+    sums = accumulate(builder, isa, opcode, source)
     t = _begin(builder, opcode, row, spot, sums)
     walk(builder, field(rows.STEPS), field(rows.STEP_COUNT), spot, t)
     return [next_y, next_x]
@@ -104,34 +106,37 @@ def _begin(builder: ir.IRBuilder, opcode: int, row: ir.Value, spot: Spot, sums: 
     """t from the accumulators, by gain and by the offsets of each pixel's class."""
     if opcode in (rows.MULTIPLY, rows.SIGNED, rows.MAXIMUM):
         return sums
-    offsets = _class_rows(builder, row, spot)
+    if opcode == rows.POPCOUNT:
+        gains = _gains(builder, row, spot)
+        return [
+            [
+                builder.fmul(builder.sitofp(s, FLOATS), g)
+                for s, g in zip(of_pixel, gains, strict=True)
+            ]
+            for of_pixel in sums
+        ]
+    offsets = _class_rows(builder, row, spot, FLOATS)
     if opcode == rows.SUM:
         return [
             [builder.fdiv(s, o) for s, o in zip(of_pixel, own, strict=True)]
             for of_pixel, own in zip(sums, offsets, strict=True)
         ]
-    address = load(builder, ahead(builder, row, 8 * rows.GAIN), I64)
-    gains = _floats(builder, address, spot)
-    begin = _begin_popcount if opcode == rows.POPCOUNT else _begin_dot
+    gains = _gains(builder, row, spot)
     return [
         [
-            begin(builder, builder.sitofp(s, FLOATS), g, o)
+            builder.fadd(builder.fmul(builder.sitofp(s, FLOATS), g), o)
             for s, g, o in zip(of_pixel, gains, own, strict=True)
         ]
         for of_pixel, own in zip(sums, offsets, strict=True)
     ]
 
 
-def _begin_popcount(builder: ir.IRBuilder, acc: ir.Value, g: ir.Value, o: ir.Value) -> ir.Value:
-    """Exact integers: fused where that is faster."""
-    return call(builder, "llvm.fmuladd.v16f32", FLOATS, acc, g, o)
+def _gains(builder: ir.IRBuilder, row: ir.Value, spot: Spot) -> list[ir.Value]:
+    address = load(builder, ahead(builder, row, 8 * rows.GAIN), I64)
+    return _constants(builder, address, spot, FLOATS)
 
 
-def _begin_dot(builder: ir.IRBuilder, acc: ir.Value, g: ir.Value, o: ir.Value) -> ir.Value:
-    return builder.fadd(builder.fmul(acc, g), o)
-
-
-def _class_rows(builder: ir.IRBuilder, row: ir.Value, spot: Spot) -> Grid:
+def _class_rows(builder: ir.IRBuilder, row: ir.Value, spot: Spot, kind: ir.Type) -> Grid:
     def table(number: int, index: ir.Value) -> ir.Value:
         start = load(builder, ahead(builder, row, 8 * number), I64)
         return load(builder, builder.add(start, builder.shl(index, integer(3))), I64)
@@ -140,11 +145,11 @@ def _class_rows(builder: ir.IRBuilder, row: ir.Value, spot: Spot) -> Grid:
     found = []
     for y, x in zip(spot.y, spot.x, strict=True):
         step = builder.add(table(rows.CLASS_ROW, y), table(rows.CLASS_COLUMN, x))
-        found.append(_floats(builder, builder.add(start, step), spot))
+        found.append(_constants(builder, builder.add(start, step), spot, kind))
     return found
 
 
-def _floats(builder: ir.IRBuilder, start: ir.Value, spot: Spot) -> list[ir.Value]:
+def _constants(builder: ir.IRBuilder, start: ir.Value, spot: Spot, kind: ir.Type) -> list[ir.Value]:
     address = builder.add(start, builder.shl(spot.channel, integer(2)))
     step = 4 * LANES
-    return [load(builder, ahead(builder, address, step * v), FLOATS) for v in range(spot.vectors)]
+    return [load(builder, ahead(builder, address, step * v), kind) for v in range(spot.vectors)]

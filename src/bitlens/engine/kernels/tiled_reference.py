@@ -41,7 +41,7 @@ def tiled(row: npt.NDArray[np.int64]) -> None:
 def _accumulate(row: npt.NDArray[np.int64], y: int, x: int) -> npt.NDArray:
     """The accumulators of all output channels of a pixel, up to a multiple of 16."""
     channels = -(-int(row[rows.GROUP_CHANNELS]) // 16) * 16
-    offsets = peek(row[rows.OFFSETS], np.int64, int(row[rows.TERMS]))
+    offsets = _offsets(row)
     window = int(row[rows.INPUT] + y * row[rows.INPUT_ROW] + x * row[rows.INPUT_PIXEL])
     if row[rows.OPCODE] in (rows.MAXIMUM, rows.SUM):
         values = [peek(window + offset, np.float32, channels) for offset in offsets]
@@ -56,6 +56,15 @@ def _accumulate(row: npt.NDArray[np.int64], y: int, x: int) -> npt.NDArray:
             sums = _weighted(int(row[rows.OPCODE]), start, offsets, weights)
             parts.append(sums[: channels - 64 * block])
     return np.concatenate(parts)
+
+
+def _offsets(row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """To each term; for DOT to each byte of each term, (terms, 4)."""
+    terms = int(row[rows.TERMS])
+    if row[rows.OPCODE] != rows.DOT:
+        return peek(row[rows.OFFSETS], np.int64, terms)
+    offsets = peek(row[rows.OFFSETS], np.int64, terms + 4 * int(row[rows.LOOSE]))
+    return np.concatenate([offsets[:terms, None] + np.arange(4), offsets[terms:].reshape(-1, 4)])
 
 
 def _largest(values: list[npt.NDArray]) -> Floats:
@@ -81,7 +90,8 @@ def _weighted(opcode: int, start: int, offsets: npt.NDArray, weights: int) -> np
         return np.bitwise_count(x[:, None] ^ w).astype(np.int64).sum(0)
     if opcode == rows.DOT:
         w = peek(weights, np.int8, terms * 256).reshape(terms, 64, 4).astype(np.int64)
-        x = np.array([peek(start + offset, np.uint8, 4) for offset in offsets]).astype(np.int64)
+        bytes_ = [peek(start + offset, np.uint8, 1)[0] for offset in offsets.reshape(-1)]
+        x = np.array(bytes_, np.int64).reshape(-1, 4)
         return (x[:, None, :] * w).sum((0, 2))
     x = np.array([peek(start + offset, np.float32, 1)[0] for offset in offsets])
     if opcode == rows.MULTIPLY:
@@ -102,7 +112,11 @@ def _begin(row: npt.NDArray[np.int64], y: int, x: int, sums: npt.NDArray) -> Flo
         return sums
     of_row = peek(row[rows.CLASS_ROW], np.int64, y + 1)[y]
     of_column = peek(row[rows.CLASS_COLUMN], np.int64, x + 1)[x]
-    offset = peek(row[rows.OFFSET] + of_row + of_column, np.float32, count)
+    address = int(row[rows.OFFSET] + of_row + of_column)
+    if opcode == rows.POPCOUNT:
+        left = peek(address, np.int32, count) - sums
+        return left.astype(np.float32) * peek(row[rows.GAIN], np.float32, count)
+    offset = peek(address, np.float32, count)
     if opcode == rows.SUM:
         return np.divide(sums, offset, dtype=np.float32)
     return sums.astype(np.float32) * peek(row[rows.GAIN], np.float32, count) + offset

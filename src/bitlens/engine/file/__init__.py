@@ -1,0 +1,1 @@
+"""The `.bits` file: what may be in it, and how it is written, read and checked."""

@@ -1,0 +1,186 @@
+"""Write and read `.bits` files.
+
+A `.bits` file is a safetensors file (`container.py`) with two strings of metadata: `bitlens`, a JSON header
+of schema version, bitlens version and graph (`header.py`), and `sha256`, a digest over that header and
+all tensors. Weights are tensors of their own, constants rows of stacks (`constants.py`).
+
+Reading maps the file: big tensors are views of the map, backed by the file and shared between processes,
+and no code is ever loaded from it. As long as a graph lives, its file must not be changed in place;
+`write` never does that, it puts a new file in the place of the old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bitlens import __version__
+from bitlens.engine.errors import BitsFileError, shown
+from bitlens.engine.file.constants import share, stack, unstack
+from bitlens.engine.file.container import describe, map_tensors, parse_object, read_header
+from bitlens.engine.file.container import encode as encode_container
+from bitlens.engine.file.header import from_json, to_json
+from bitlens.engine.file.validate import check
+from bitlens.engine.graph import SCHEMA, Graph
+from bitlens.errors import BitlensError
+
+
+def write(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Write a graph. The file appears whole or not at all; one that is there stays until then.
+
+    Args:
+        graph: a graph that passes `validate.check`.
+        path: the file, by custom with the ending `.bits`.
+
+    Raises:
+        BitsFileError: the graph breaks a rule.
+        BitlensError: the file cannot be written.
+    """
+    path = Path(path)
+    data = encode(graph)
+    draft = path.parent / f".{path.name}.{secrets.token_hex(6)}.part"
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BitlensError(f"{path} cannot be written: {reason}") from None
+    finally:
+        with suppress(OSError, ValueError):
+            draft.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name reaches the disk too, where a folder can be opened for that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read(path: str | os.PathLike[str]) -> Graph:
+    """Read and check a file.
+
+    Returns:
+        The graph; its tensors are read-only and lie in a map of the file.
+
+    Raises:
+        BitsFileError: there is no such file, it is damaged, no `.bits` file, of a newer schema, or its
+            graph breaks a rule. Nothing else is raised, whatever the file holds.
+    """
+    path = Path(path)
+    try:
+        return decode(_map(path))
+    except BitsFileError as error:
+        raise BitsFileError(f"{path}: {error}") from None
+
+
+def _map(path: Path) -> mmap.mmap:
+    try:
+        state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            raise BitsFileError("it is a folder; name the .bits file in it")
+        if not stat.S_ISREG(state.st_mode):
+            raise BitsFileError("it is no ordinary file")
+        if state.st_size == 0:
+            raise BitsFileError("it is empty")
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise BitsFileError("there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise BitsFileError(f"it cannot be read: {error}") from None
+
+
+def encode(graph: Graph) -> bytes:
+    """The bytes of a graph's file; equal constants are stored once.
+
+    Raises:
+        BitsFileError: the graph breaks a rule, or `meta` holds what JSON cannot.
+    """
+    check(graph)
+    graph, tensors = stack(share(graph))
+    try:
+        header = {"schema": SCHEMA, "bitlens": __version__, "graph": to_json(graph)}
+        text = json.dumps(header, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BitsFileError(f"the graph cannot be written as JSON: {error}") from None
+    parse_object(text, "its JSON header")
+    table = describe(tensors)
+    data = (tensors[name].tobytes() for name in table)
+    metadata = {"bitlens": text, "sha256": digest(text, table, data)}
+    return encode_container(tensors, metadata)
+
+
+def digest(text: str, table: Mapping[str, Any], data: Iterable[Any]) -> str:
+    """What `sha256` holds: the digest of three things, one behind the other.
+
+    Args:
+        text: the JSON header `bitlens`, as it stands in the file.
+        table: the safetensors header without its metadata; taken as JSON with sorted names, no spaces.
+        data: all bytes behind the header, in pieces.
+    """
+    places = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    hashed = hashlib.sha256(f"{text}\n{places}\n".encode(errors="surrogatepass"))
+    for piece in data:
+        hashed.update(piece)
+    return hashed.hexdigest()
+
+
+def decode(buffer: Any) -> Graph:
+    """The graph in a file's bytes, or in a map of it; its tensors are views of `buffer`.
+
+    Raises:
+        BitsFileError: as `read` does.
+    """
+    table, start = read_header(buffer)
+    text, sealed = _metadata(table.pop("__metadata__", None))
+    header = parse_object(text, "its bitlens header")
+    _check_schema(header)
+    stored = map_tensors(buffer, table, start)
+    with memoryview(buffer) as view, view[start:] as data:
+        if digest(text, table, [data]) != sealed:
+            raise BitsFileError("it is damaged: its digest does not match; copy or pack it again")
+    graph = from_json(header["graph"], {})
+    graph = replace(graph, tensors=unstack(graph.nodes, stored))
+    check(graph)
+    return graph
+
+
+def _metadata(found: Any) -> tuple[str, str]:
+    if not isinstance(found, dict) or not isinstance(found.get("bitlens"), str):
+        raise BitsFileError(
+            "it is a safetensors file, but not of bitlens; `bitlens.pack` makes a .bits file of a trained net"
+        )
+    sealed = found.get("sha256")
+    if not isinstance(sealed, str):
+        raise BitsFileError("it is damaged: it has no digest")
+    return found["bitlens"], sealed
+
+
+def _check_schema(header: dict[str, Any]) -> None:
+    schema = header.get("schema")
+    if type(schema) is not int or schema < 1:
+        raise BitsFileError(f"it has no schema version ({shown(schema)})")
+    if schema > SCHEMA:
+        raise BitsFileError(
+            f"it is of schema {shown(schema)}, written by bitlens {shown(header.get('bitlens'))}; "
+            f"this is bitlens {__version__}, which reads schema {SCHEMA}: install a newer bitlens"
+        )
+    if not isinstance(header.get("graph"), dict):
+        raise BitsFileError("its bitlens header has no graph")

@@ -1,0 +1,231 @@
+"""`pack`: a trained net as a packed graph, checked sign by sign against torch before it can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+import bitlens
+from bitlens.engine.file import format as bits_file
+from bitlens.engine.freeze.capture import Captured, capture
+from bitlens.engine.freeze.emit import NET
+from bitlens.engine.freeze.flow import Array
+from bitlens.engine.freeze.lower import Lowered, lower
+from bitlens.engine.freeze.pixels import image_bytes
+from bitlens.engine.freeze.quantize import FINE
+from bitlens.engine.freeze.verify import Verification, verify
+from bitlens.engine.graph import Graph, Node
+from bitlens.engine.run.session import Session
+from bitlens.engine.table import BITS, Table, table
+from bitlens.errors import BitlensError
+from bitlens.models.layers import BinaryLayer
+from bitlens.models.summary import summary
+
+CHUNK = 16
+"""Images whose bytes are checked at once."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed net: its graph and what was compared with torch."""
+
+    graph: Graph
+    verification: Verification
+
+    @cached_property
+    def table(self) -> Table:
+        """Each layer with its bits, its kernel, and why it is not binary where it is not."""
+        return table(self.graph)
+
+    def save(self, path: str | Path) -> None:
+        """Write the `.bits` file.
+
+        Raises:
+            BitlensError: the file cannot be written.
+        """
+        bits_file.write(self.graph, path)
+
+
+def pack(
+    model: nn.Module,
+    example: Tensor,
+    calibration: Iterable[Tensor] | None = None,
+    *,
+    mean: Sequence[float] | Tensor | None = None,
+    std: Sequence[float] | Tensor | None = None,
+    labels: Sequence[str] = (),
+    float32: bool = False,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Packed:
+    """Freeze a net into a packed graph and check it against torch.
+
+    The net is taken in evaluation mode and left as it is. Binary layers compute with xnor and popcount,
+    bit for bit as in torch. The other convolutions and linear layers become int8.
+
+    Args:
+        model: a net, usually from `binarize`.
+        example: images (n, c, h, w) as the net takes them, on which all signs are compared.
+        calibration: batches of such images, from which int8 layers take the ranges of their inputs; None
+            takes `example`.
+        mean, std: the normalisation that made the images from bytes, in units of [0, 1]; with them the
+            packed net takes bytes. None where the net's input is no normalised image of bytes.
+        labels: class names.
+        float32: keep real layers in float32 instead of int8.
+        strict: refuse a net with a layer that should be 1-bit and is not.
+        progress: called while signs are compared, with the images done and their number.
+
+    Raises:
+        BitlensError: something that cannot be packed, or a sign that differs from torch's.
+    """
+    images = _images(example)
+    normalisation = _normalisation(mean, std, images.shape[1])
+    if normalisation is not None:
+        for some in images.split(CHUNK):
+            image_bytes(some, *normalisation)
+    captured = capture(model, images)
+    lowered = lower(
+        captured,
+        [images] if calibration is None else calibration,
+        mean=None if normalisation is None else normalisation[0],
+        std=None if normalisation is None else normalisation[1],
+        labels=labels,
+        float32=float32,
+    )
+    lowered = _described(lowered, captured, model)
+    _check_labels(lowered.graph)
+    if strict:
+        _check_strict(lowered.graph, captured)
+    traced, shipped = Session(lowered.probed), Session(lowered.graph)
+
+    def answer(rows: Array) -> Array:
+        found = shipped(rows, layout="nhwc")
+        return found[:, None, None] if found.ndim == 2 else found.transpose(0, 2, 3, 1)
+
+    verification = verify(
+        model,
+        captured,
+        lowered,
+        images,
+        trace=lambda rows: traced.trace(rows, layout="nhwc"),
+        answer=answer,
+        progress=progress,
+    )
+    meta = {**lowered.graph.meta, "verified": asdict(verification)}
+    return Packed(graph=replace(lowered.graph, meta=meta), verification=verification)
+
+
+def _images(example: Tensor) -> Tensor:
+    if not isinstance(example, Tensor):
+        raise BitlensError(
+            f"pack: example is a {type(example).__name__}; give a tensor of images (n, c, h, w)"
+        )
+    if example.dim() == 4 and len(example) and not example.isfinite().all():
+        raise BitlensError("pack: example has values that are not finite")
+    return example.detach().cpu().contiguous()
+
+
+def _normalisation(
+    mean: Any, std: Any, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise BitlensError("pack: give mean and std together, or neither")
+    found = []
+    for name, given in (("mean", mean), ("std", std)):
+        numbers = tuple(float(n) for n in np.ravel(np.asarray(given, np.float64)))
+        if len(numbers) != channels or not all(isfinite(n) for n in numbers):
+            raise BitlensError(
+                f"pack: {name}={numbers}; give one finite number for each of {channels} channels"
+            )
+        found.append(numbers)
+    if min(found[1]) <= 0:
+        raise BitlensError(f"pack: std={found[1]}; every entry must be positive")
+    return found[0], found[1]
+
+
+def _described(lowered: Lowered, captured: Captured, model: nn.Module) -> Lowered:
+    """The same with the layer table's facts in the graph's `meta`."""
+    known = summary(model)
+    rows = {row.name: row for row in known.rows}
+    methods = sorted({layer.method_name for layer in captured.layers.values()})
+    layers: list[dict[str, Any]] = []
+    for node in lowered.graph.nodes:
+        if node.op not in BITS:
+            continue
+        own = rows.get(node.name.partition("#")[0])
+        stored = 0 if own is None or "#" in node.name else own.bytes_latent
+        layers.append(
+            {
+                "name": node.name,
+                "op": node.op,
+                "bits": BITS[node.op],
+                "why": _why(node, lowered.graph, captured, own.why if own else ""),
+                "float_bytes": stored,
+            }
+        )
+    meta: dict[str, object] = {
+        "method": "+".join(methods) or "float",
+        "model": type(model).__name__,
+        "bitlens": bitlens.__version__,
+        "float_bytes": known.bytes_latent,
+        "layers": layers,
+    }
+    return replace(lowered, graph=replace(lowered.graph, meta=meta))
+
+
+def _layers(captured: Captured) -> dict[str, BinaryLayer]:
+    """The binary layers by the names of their nodes."""
+    return {name or NET: layer for name, layer in captured.layers.items()}
+
+
+def _why(node: Node, graph: Graph, captured: Captured, known: str) -> str:
+    layer = _layers(captured).get(node.name.partition("#")[0])
+    if layer is not None and not layer.binary_weights:
+        return "real weights: stage one of a two-step plan"
+    if node.op == "sign_conv":
+        return "1-bit weights, real input: its activation makes no sign"
+    if layer is not None:
+        return f"binary ({layer.method_name})"
+    if node.name.endswith(FINE):
+        return f"second term of {node.name.removesuffix(FINE)}"
+    if not known:
+        return "the image as floats" if graph.input in node.inputs else "signs as numbers"
+    if known == "kept float" and graph.input in node.inputs:
+        return "kept float (reads the image)"
+    if known == "kept float" and graph.output in node.outputs:
+        return "kept float (gives the answer)"
+    return known
+
+
+def _check_labels(graph: Graph) -> None:
+    classes = graph.values[graph.output].shape[2]
+    if graph.labels and len(graph.labels) != classes:
+        raise BitlensError(
+            f"pack: {len(graph.labels)} labels for a net with {classes} outputs; give one a class"
+        )
+
+
+def _check_strict(graph: Graph, captured: Captured) -> None:
+    packed = {node.name.partition("#")[0]: node for node in graph.nodes if node.op in BITS}
+    for name, layer in _layers(captured).items():
+        node = packed.get(name)
+        if node is not None and node.op == "binary_conv":
+            continue
+        why = (
+            "nothing in the net's answer depends on it"
+            if node is None
+            else _why(node, graph, captured, layer.method_name)
+        )
+        raise BitlensError(
+            f"pack: strict, and layer {name!r} does not compute with 1-bit weights and inputs: "
+            f"{why}; finish its training or leave strict out"
+        )

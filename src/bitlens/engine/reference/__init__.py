@@ -1,0 +1,1 @@
+"""The packed graph run by slow and obvious numpy: the truth that the kernels are held against."""

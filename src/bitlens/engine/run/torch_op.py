@@ -1,0 +1,73 @@
+"""A packed net as one torch operation, so that torch.export and torch.compile keep it in their graphs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.engine.run.session import Session, load
+from bitlens.errors import BitlensError
+
+_sessions: dict[tuple[str, int], tuple[int, Session]] = {}
+
+
+def _session(path: str, threads: int) -> Session:
+    """The session of a file, opened again when the file has changed."""
+    try:
+        stamp = os.stat(path).st_mtime_ns
+    except OSError as error:
+        raise BitlensError(
+            f"{path} cannot be read ({error.strerror}); an exported net needs its .bits file where it was"
+        ) from None
+    known = _sessions.get((path, threads))
+    if known is None or known[0] != stamp:
+        known = stamp, load(path, threads)
+        _sessions[path, threads] = known
+    return known[1]
+
+
+@torch.library.custom_op("bitlens::packed_net", mutates_args=())
+def packed_net(images: Tensor, path: str, threads: int) -> Tensor:
+    """Answer for images (n, c, h, w), uint8 or float32, by the net in a `.bits` file.
+
+    Returns:
+        float32 (n, classes) or (n, c, h, w).
+    """
+    return _session(path, threads)(images)
+
+
+@packed_net.register_fake
+def _shape(images: Tensor, path: str, threads: int) -> Tensor:
+    graph = _session(path, threads).graph
+    height, width, channels = graph.values[graph.output].shape
+    answer = (channels,) if graph.output_rank == 2 else (channels, height, width)
+    return images.new_empty((images.shape[0], *answer), dtype=torch.float32)
+
+
+class PackedNet(nn.Module):
+    """A packed net as a module without parameters.
+
+    What torch.export saves of it holds the file's path, not the file.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        """Open a net.
+
+        Args:
+            path: a `.bits` file.
+            threads: images computed at once.
+
+        Raises:
+            BitlensError: the file cannot be read, or is damaged.
+        """
+        super().__init__()
+        self.path = str(Path(path).resolve())
+        self.threads = threads
+        _session(self.path, threads)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Answer for images (n, c, h, w), uint8 or float32."""
+        return torch.ops.bitlens.packed_net(images, self.path, self.threads)
