@@ -60,6 +60,11 @@ def random_net(model: str, method: str) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5, generator=draw)
             nn.init.normal_(module.bias, 0, 0.1, generator=draw)
+        else:
+            # Shifts and slopes differ from channel to channel in a trained net; equal ones share bytes.
+            for own in module.parameters(recurse=False):
+                if own.dim() == 1:
+                    own.data += 0.05 * torch.randn(own.shape, generator=draw)
     bitlens.recalibrate(net, [random_images(4)])
     return net.eval()
 
@@ -100,14 +105,14 @@ def candidates(folder: Path, methods: Sequence[str]) -> dict[str, Candidate]:
     for method in methods:
         session = bitlens.load(folder / f"{method}.bits", threads=1)
         found[method] = Candidate(
-            net=f"ResNet-18, {method}",
+            net=f"resnet18-{method}",
             engine="bitlens",
             runs=f"packed, {session.kernel}",
             reference=method,
             run=lambda session=session: session(image),
         )
-    nets = {method: (f"ResNet-18, {method}", "same topology", method) for method in methods}
-    nets["he"] = ("ResNet-18, He et al.", "plain, ReLU", methods[0])
+    nets = {method: (f"resnet18-{method}", "same topology", method) for method in methods}
+    nets["he"] = ("resnet18-he", "plain, ReLU", methods[0])
     for file, (net, runs, reference) in nets.items():
         graph = read(folder / f"{file}.bits")
         for name in PEERS:
@@ -180,7 +185,7 @@ def throughput(folder: Path, methods: Sequence[str], rounds: int, threads: int =
             rows.append(
                 {
                     "figure": "throughput",
-                    "net": f"ResNet-18, {method}",
+                    "net": f"resnet18-{method}",
                     "engine": "bitlens",
                     "runs": f"{threads} images at once",
                     "milliseconds": round(1e3 * seconds, 3),
@@ -265,8 +270,8 @@ def footprint(folder: Path, methods: Sequence[str]) -> list[Row]:
     add("none", "python and numpy alone", folder, IMPORT_ONLY)
     for method in methods:
         path = folder / f"{method}.bits"
-        add(f"ResNet-18, {method}", "bitlens", path, PACKED_START)
-    graph, net = read(folder / f"{methods[0]}.bits"), f"ResNet-18, {methods[0]}"
+        add(f"resnet18-{method}", "bitlens", path, PACKED_START)
+    graph, net = read(folder / f"{methods[0]}.bits"), f"resnet18-{methods[0]}"
     save_onnx(graph, folder / "float.onnx")
     (folder / "int8.onnx").write_bytes(quantized(graph))
     add(net, "onnxruntime, float32", folder / "float.onnx", ONNX_START)

@@ -55,3 +55,14 @@ def test_the_plane_of_an_own_loop_flags_what_it_cannot_measure(
 def test_examples_stay_short() -> None:
     for path in EXAMPLES.glob("*.py"):
         assert len(path.read_text().splitlines()) < 60, path.name
+
+
+def test_a_net_is_packed_and_answers_as_in_torch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "fashion.bits"
+    packed, torchs = load("pack_and_run.py")["main"](steps=60, path=str(path))
+    printed = capsys.readouterr().out
+    assert "equal torch's bit for bit; predictions identical: 256 of 256" in printed
+    assert torchs > 0.4 and abs(packed - torchs) < 0.03
+    assert path.stat().st_size < 40_000

@@ -115,6 +115,15 @@ def test_errors_know_nothing_and_reports_no_torch(file: Path) -> None:
         assert "torch" not in names
 
 
+@each
+def test_what_runs_a_packed_net_knows_no_torch(file: Path) -> None:
+    """A first answer must not wait for torch; only freezing, its peer and the torch operation know it."""
+    module = module_of(file)
+    knows = ("bitlens.engine.freeze", "torch_op", "torch_eager")
+    if room(module) == "engine" and not any(name in module for name in knows):
+        assert "torch" not in {name.split(".")[0] for name in imported_by(file)}
+
+
 def test_the_import_rule_sees_relative_and_hidden_imports() -> None:
     code = "from .. import training\nfrom .. data.split import hold_out\nfrom . import layers\n"
     code += "def f():\n    from bitlens import tasks\n    import bitlens.report.page as p\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -144,8 +143,8 @@ def test_the_environment_forces_the_kernel() -> None:
 
 
 CASES = {
-    "nothing": (["bench"], "bench: name one .bits file or run folder before the options"),
-    "two": (["bench", "a", "b"], "bench: name one .bits file or run folder before the options"),
+    "nothing": (["bench"], "bench: name one .bits file or run folder, before the options"),
+    "two": (["bench", "a", "b"], "bench: name one .bits file or run folder, before the options"),
     "rounds": (["bench", "a.bits", "--rounds", "0"], "bench: rounds=0; give at least 1"),
     "threads": (["bench", "a.bits", "--threads", "-1"], "bench: threads=-1; give at least 1"),
     "no file": (["bench", "a.bits"], "bench: a.bits does not exist"),
@@ -164,15 +163,20 @@ def test_bad_input(say, tmp_path: Path, name: str) -> None:
 def test_bad_input_with_a_file(say, packed: Path) -> None:
     for options, message in (
         (("--peers", "openvin"), "unknown peer 'openvin'; did you mean openvino"),
+        (("--peers", "none,torch"), "bench: peers=none,torch; none stands alone"),
+        (("--peers", "non"), "unknown peer 'non'; did you mean none"),
         (("--clock", "cpu", "--threads", "2"), "clock='cpu' adds up 2 threads"),
-        (("--json", "none/b.json"), "bench: none is no folder for b.json"),
+        (("--json", "none/b.json"), "bench: there is no folder none to write b.json into"),
     ):
         said = say("bench", str(packed), *options)
         assert said.code == 2 and said.err.count("\n") == 1 and message in said.err
     assert "avx2" in say("bench", str(packed), "--isa", "sse").err
 
 
-def test_a_full_disk_is_told(say, packed: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_timed(
+    say, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "b.json").mkdir()
-    said = say("bench", str(packed), "--peers", "none", "--rounds", "1", "--json", "b.json")
-    assert said.code == 2 and re.search(r"could not write b.json: Is a directory$", said.err)
+    monkeypatch.setattr("bitlens.engine.bench.bench.bench", None)
+    said = say("bench", str(packed), "--peers", "none", "--json", "b.json")
+    assert said.code == 2 and said.err.startswith("bitlens: bench: b.json is a folder")

@@ -132,22 +132,26 @@ def test_info_of_the_file(say, run: Path) -> None:
         "the table ends in the file's size"
     )
     assert "OPs = float + int8 / 8 + binary / 64" in said.out
+    (run / "model.bits").rename("other")
+    assert say("info", "other").out.startswith("other: model mlp")
+    Path("other").rename(run / "model.bits")
     (run / "model.bits").write_bytes((run / "model.bits").read_bytes()[:-7])
     damaged = say("info", "run/model.bits")
     assert damaged.code == 2 and damaged.err.count("\n") == 1 and "model.bits" in damaged.err
 
 
 CASES = {
-    "no run": (["pack"], "pack: name one run folder before the options"),
-    "two runs": (["pack", "a", "b"], "pack: name one run folder before the options"),
+    "no run": (["pack"], "pack: name one run folder, before the options"),
+    "two runs": (["pack", "a", "b"], "pack: name one run folder, before the options"),
     "images": (["pack", "a", "--images", "0"], "pack: images=0; compare at least 1"),
     "threads": (["pack", "a", "-o", "b.bits", "--threads", "-1"], "threads=-1; give at least 1"),
-    "not there": (["pack", "a"], "pack: there is no folder a to write model.bits into"),
-    "not a run": (["pack", "a", "-o", "b.bits"], "a holds no run (recipe.json is missing)"),
+    "not there": (["pack", "nope"], "pack: there is no run folder nope"),
+    "not a run": (["pack", ".", "-o", "b.bits"], "holds no run (recipe.json is missing)"),
     "ending": (["pack", "a", "-o", "b.txt"], "pack: b.txt must end in .bits"),
-    "target": (
-        ["pack", "a", "--out", "c/b.bits"],
-        "pack: there is no folder c to write b.bits into",
+    "options first": (["pack", "--strict", "a"], "pack: name one run folder, before the options"),
+    "info and options": (
+        ["info", "a.bits", "--classes", "3"],
+        "--classes describes a model by name",
     ),
     "two files": (["info", "a.bits", "b.bits"], "info: name one run folder or one model"),
 }
@@ -173,6 +177,26 @@ def test_a_folder_in_the_way(say, run: Path) -> None:
     (run / "model.bits").mkdir()
     said = say("pack", "run")
     assert said.code == 2 and "pack: run/model.bits is a folder" in said.err
+    said = say("pack", "run", "--out", "c/b.bits")
+    assert said.code == 2 and "pack: there is no folder c to write b.bits into" in said.err
+
+
+def test_int8_layers_are_calibrated_on_few_images(
+    say, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bitlens
+
+    taken: list[int] = []
+    own = bitlens.pack
+
+    def pack(net, example, calibration, **options):
+        taken.extend(map(len, calibration))
+        return own(net, example, calibration, **options)
+
+    monkeypatch.setattr("bitlens.cli.pack_command.CALIBRATION", 37)
+    monkeypatch.setattr(bitlens, "pack", pack)
+    assert say("pack", "run", "--threads", "1").code == 0
+    assert sum(taken) == 37
 
 
 def test_signs_of_the_file_are_those_of_the_weights(say, run: Path, trained: Path) -> None:

@@ -102,7 +102,7 @@ def test_bad_pictures_are_named_and_the_others_answered(say, packed: Path, tmp_p
     assert said.out.startswith("good.png  ") and said.out.count("\n") == 1
     assert said.err.splitlines() == [
         "bitlens: none.png: No such file or directory",
-        "bitlens: text.png: the image cannot be read",
+        "bitlens: text.png: the image cannot be read: no format that Pillow knows",
         "bitlens: predict: 2 of 3 images could not be read",
     ]
 

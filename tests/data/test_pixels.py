@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +99,55 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
             read_picture(path, height=8, width=8, channels=3)
     with pytest.raises(BitlensError, match="Is a directory"):
         read_picture(tmp_path, height=8, width=8, channels=3)
+
+
+def test_16_bit_color_is_refused_as_16_bit_grey_is(tmp_path: Path) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + bytes(range(24)) for _ in range(4))
+    png = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path = tmp_path / "deep.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    with pytest.raises(BitlensError, match="more than 8 bits per channel"):
+        read_picture(path, height=4, width=4, channels=3)
+
+
+def test_a_hair_of_a_picture_is_cut_before_it_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, int]] = []
+    own = Image.Image.resize
+
+    def resize(self, size, *rest):
+        sizes.append(size)
+        return own(self, size, *rest)
+
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    pixels = np.zeros((30_000, 1), np.uint8)
+    pixels[14_900:15_100] = 200
+    assert (np.asarray(fit(Image.fromarray(pixels), 8, 8)) == 200).all()
+    assert (np.asarray(fit(Image.fromarray(pixels.T), 8, 8)) == 200).all()
+    assert max(map(max, sizes)) <= 16 * 8
+
+
+def test_large_pictures_are_read_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(picture("L", 50, 30), tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert read_picture(path, height=8, width=8, channels=1).shape == (1, 8, 8)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(BitlensError, match=r"a\.png: the image cannot be read: .*exceeds limit"):
+        read_picture(path, height=8, width=8, channels=1)
+
+
+def test_pillows_reason_is_told_once(tmp_path: Path) -> None:
+    whole = saved(picture("RGB", 64, 64), tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:3000])
+    with pytest.raises(BitlensError) as found:
+        read_picture(tmp_path / "cut.png", height=8, width=8, channels=3)
+    assert "truncated" in str(found.value) and str(found.value).count("cut.png") == 1
 
 
 def test_no_torch_and_no_tables() -> None:

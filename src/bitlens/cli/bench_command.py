@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from bitlens.cli.bits_file import find_bits
-from bitlens.cli.options import parse, split_names
-from bitlens.errors import BitlensError
+from bitlens.cli.options import parse, take_names
+from bitlens.errors import BitlensError, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +37,8 @@ class BenchOptions:
     """torch, onnxruntime, openvino, onnxruntime-int8, openvino-int8, int8 for the last two, or none; commas
     between; by default all that are installed."""
     threads: int = 1
-    """CPU threads of every engine, one image at a time."""
+    """CPU threads that the other engines may use for an image; the packed net computes one image on one
+    thread always, and is timed on two with a batch of its own."""
     rounds: int = 50
     """Rounds in which every engine answers."""
     clock: Literal["wall", "cpu"] = "wall"
@@ -51,22 +52,45 @@ class BenchOptions:
 
 def run(arguments: Sequence[str]) -> None:
     """Measure and print."""
-    names, rest = split_names(arguments)
+    names, rest = take_names(arguments, "bench: name one .bits file or run folder")
     options: BenchOptions = parse(BenchOptions, "bench FILE", rest)
-    if len(names) != 1:
-        raise BitlensError("bench: name one .bits file or run folder before the options")
     for field in ("threads", "rounds"):
         if getattr(options, field) < 1:
             raise BitlensError(f"bench: {field}={getattr(options, field)}; give at least 1")
     path = find_bits("bench", names[0])
-    from bitlens.engine.bench.peers import named
-
-    wanted = [name.strip() for name in options.peers.split(",") if name.strip()]
-    peers = () if wanted == ["none"] else named(wanted or ["all"])
+    peers, wanted = _peers(options.peers)
+    _check_json(options.json)
     if options.isa != "host":
         _rerun(options.isa, path, options)
     else:
         _bench(path, peers, bool(wanted), options)
+
+
+def _peers(given: str) -> tuple[tuple[str, ...], list[str]]:
+    """Peers spelled out, and the names that were given for them."""
+    from bitlens.engine.bench.peers import GROUPS, PEERS, named
+
+    wanted = [name.strip() for name in given.split(",") if name.strip()]
+    for name in wanted:
+        if name not in (*PEERS, *GROUPS, "none"):
+            raise unknown("peer", name, [*PEERS, *GROUPS, "none"])
+    if "none" not in wanted:
+        return named(wanted or ["all"]), wanted
+    if wanted != ["none"]:
+        raise BitlensError(f"bench: peers={given}; none stands alone")
+    return (), wanted
+
+
+def _check_json(path: Path | None) -> None:
+    """Refuse a name that cannot be written before anything is timed."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise BitlensError(f"bench: {path} is a folder; name a file for the figures")
+    if not path.parent.is_dir():
+        raise BitlensError(f"bench: there is no folder {path.parent} to write {path.name} into")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BitlensError(f"bench: {path} cannot be written: no permission")
 
 
 def _rerun(isa: str, path: Path, options: BenchOptions) -> None:
@@ -92,8 +116,6 @@ def _bench(path: Path, peers: Sequence[str], explicit: bool, options: BenchOptio
     from bitlens.training.run import cpu_name
 
     screen = console()
-    if options.json is not None and not options.json.parent.is_dir():
-        raise BitlensError(f"bench: {options.json.parent} is no folder for {options.json.name}")
     done = bench(
         path,
         peers=peers,

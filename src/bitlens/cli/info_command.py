@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitlens.cli.bits_file import find_bits
-from bitlens.cli.options import parse, split_names
+from bitlens.cli.options import parse, take_names
 from bitlens.errors import BitlensError
 
 
@@ -30,19 +30,21 @@ class Info:
 
 def run(arguments: Sequence[str]) -> None:
     """Print a layer table."""
-    names, rest = split_names(arguments)
+    wanted = "info: name one run folder or one model (bitlens list models), or one .bits file"
+    names, rest = take_names(arguments, wanted)
     options: Info = parse(Info, "info RUN|MODEL|FILE", rest)
-    if len(names) != 1:
+    name = names[0]
+    if rest and (Path(name).exists() or name.endswith(".bits")):
         raise BitlensError(
-            "info: name one run folder or one model (bitlens list models), or one .bits file"
+            f"info: {name} knows its own layers and sizes; {rest[0]} describes a model by name"
         )
-    if names[0].endswith(".bits"):
-        _show_file(find_bits("info", names[0]))
+    if name.endswith(".bits") or Path(name).is_file():
+        _show_file(find_bits("info", name))
         return
     from bitlens.cli.display import console
     from bitlens.report.terminal import layer_table
 
-    console().print(layer_table(_rows(names[0], options)))
+    console().print(layer_table(_rows(name, options)))
 
 
 def _show_file(path: Path) -> None:

@@ -79,6 +79,21 @@ def split_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:count]), list(arguments[count:])
 
 
+def take_names(
+    arguments: Sequence[str], wanted: str, *, least: int = 1, most: int | None = 1
+) -> tuple[list[str], list[str]]:
+    """`split_names`, with the number of names checked before the options are read.
+
+    Raises:
+        BitlensError: `wanted`, the sentence that says what to name, and that names stand before options.
+    """
+    names, rest = split_names(arguments)
+    asks = any(option in ("-h", "--help") for option in rest)
+    if not asks and (len(names) < least or (most is not None and len(names) > most)):
+        raise BitlensError(f"{wanted}, before the options")
+    return names, rest
+
+
 def named(command: str, names: Sequence[str]) -> list[Recipe]:
     """The recipes called `names`; an error that says how to find them when there is none."""
     if not names:

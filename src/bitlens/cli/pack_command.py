@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from bitlens.cli.bits_file import NAME
-from bitlens.cli.options import parse, split_names, use_threads
+from bitlens.cli.options import parse, take_names, use_threads
 from bitlens.errors import BitlensError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bitlens.engine.graph import Graph
     from bitlens.training.feed import Feed
 
-CALIBRATION = 4
-"""Batches of training images from which the int8 layers take their ranges."""
+CALIBRATION = 256
+"""Training images from which the int8 layers take their ranges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Pack:
     float32: bool = False
     """Keep float layers in float32 instead of int8: larger and slower, with the torch net's own values."""
     strict: bool = False
-    """Refuse a net with a layer that could have had 1-bit inputs and has not."""
+    """Refuse a net without binary layers, or with one that does not compute in 1-bit weights and inputs."""
     images: int = 256
     """Images on which signs are compared: of the validation split, or of the test split without one."""
     threads: int = 0
@@ -45,22 +45,31 @@ class Pack:
 
 def run(arguments: Sequence[str]) -> None:
     """Pack a run."""
-    names, rest = split_names(arguments)
+    names, rest = take_names(arguments, "pack: name one run folder")
     options: Pack = parse(Pack, "pack RUN", rest)
-    if len(names) != 1:
-        raise BitlensError("pack: name one run folder before the options")
     if options.images < 1:
         raise BitlensError(f"pack: images={options.images}; compare at least 1")
     folder = Path(names[0])
     out = options.out or folder / NAME
+    if out.suffix != ".bits":
+        raise BitlensError(f"pack: {out} must end in .bits; a file of that name would be replaced")
+    use_threads(options.threads)
+    _check_run(folder)
     _check_target(out)
     _pack(folder, out, options)
 
 
+def _check_run(folder: Path) -> None:
+    """Refuse, before any work, what is no run folder."""
+    from bitlens.training.run import RunFolder
+
+    if not folder.exists():
+        raise BitlensError(f"pack: there is no run folder {folder}")
+    RunFolder(folder).recipe()
+
+
 def _check_target(out: Path) -> None:
-    """Refuse, before any work, a name that is not a `.bits` file's or has no folder to be in."""
-    if out.suffix != ".bits":
-        raise BitlensError(f"pack: {out} must end in .bits; a file of that name would be replaced")
+    """Refuse, before any work, a name that is a folder's or has no folder to be in."""
     if out.is_dir():
         raise BitlensError(f"pack: {out} is a folder")
     if not out.parent.is_dir():
@@ -77,16 +86,15 @@ def _pack(folder: Path, out: Path, options: Pack) -> None:
     from bitlens.training.feed import Feed
     from bitlens.training.run import RunFolder
 
-    use_threads(options.threads)
     recipe = RunFolder(folder).recipe()
     feed = Feed(recipe, torch.device("cpu"))
     data = feed.data
     net = load_run_net(folder, data, torch.device("cpu")).eval()
-    with counting("signs compared on images") as told:
+    with counting("images calibrated on, then compared") as told:
         packed = bitlens.pack(
             net,
             _example(feed, options.images),
-            feed.calibration()[:CALIBRATION],
+            _calibration(feed),
             mean=data.mean,
             std=data.std,
             labels=data.classes,
@@ -134,6 +142,17 @@ def _example(feed: Feed, count: int) -> Tensor:
         if held >= count:
             break
     return torch.cat(batches)[:count]
+
+
+def _calibration(feed: Feed) -> list[Tensor]:
+    """The first training images of the feed's calibration batches, `CALIBRATION` of them at most."""
+    taken, left = [], CALIBRATION
+    for batch in feed.calibration():
+        taken.append(batch[:left])
+        left -= len(taken[-1])
+        if left == 0:
+            break
+    return taken
 
 
 @dataclass(frozen=True, kw_only=True)

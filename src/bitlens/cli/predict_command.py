@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitlens.cli.bits_file import find_bits
-from bitlens.cli.options import parse, split_names
+from bitlens.cli.options import parse, take_names
 from bitlens.errors import BitlensError
 
 if TYPE_CHECKING:
@@ -38,12 +38,9 @@ class Predict:
 
 def run(arguments: Sequence[str]) -> None:
     """Print one line a picture; those that cannot be read are told and end in an error."""
-    names, rest = split_names(arguments)
+    wanted = "predict: name a .bits file or a run folder, then the image files"
+    names, rest = take_names(arguments, wanted, least=2, most=None)
     options: Predict = parse(Predict, "predict FILE IMAGE...", rest)
-    if len(names) < 2:
-        raise BitlensError(
-            "predict: name a .bits file or a run folder, then the image files, before the options"
-        )
     for field in ("top", "threads"):
         if getattr(options, field) < 1:
             raise BitlensError(f"predict: {field}={getattr(options, field)}; give at least 1")

@@ -6,11 +6,13 @@ picture can be answered at once.
 
 from __future__ import annotations
 
+import warnings
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from bitlens.errors import BitlensError
 
@@ -20,12 +22,16 @@ GREY = {"1", "L", "LA", "La"}
 DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 """Modes of Pillow with more than 8 bits per channel."""
 
+EXTREME = 16
+"""How many times longer than the net's a picture's shape may be before its middle is cut out first."""
+
 
 def read_picture(path: Path, *, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
     """One image file as a net takes it.
 
     Turned upright as its camera says, alpha dropped, grey made color or color grey as the net wants it,
-    scaled until it covers the net's size (bilinear, antialiased) and cropped in the middle.
+    scaled until it covers the net's size (bilinear, antialiased) and cropped in the middle. Files of 16 bits
+    per channel, grey or color, are refused: data sets hold 8, and how to bring one to the other is open.
 
     Args:
         path: an image file that Pillow can read.
@@ -39,19 +45,42 @@ def read_picture(path: Path, *, height: int, width: int, channels: int) -> npt.N
         BitlensError: the file cannot be read or holds no image of 8 bits per channel; it is named.
     """
     try:
-        with path.open("rb") as file, Image.open(file) as stored:
-            image = plain(stored)
+        with warnings.catch_warnings(), path.open("rb") as file:
+            # Large pictures are told by a warning, and by an error from twice that size on.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as stored:
+                _refuse_deep(stored)
+                image = plain(stored)
+            if image.mode == "RGB" and channels == 1:
+                image = image.convert("L")
+            pixels = np.asarray(fit(image, width, height))
     except OSError as error:
-        # Pillow tells damage as an OSError without a system's reason.
-        raise BitlensError(f"{path}: {error.strerror or 'the image cannot be read'}") from error
+        raise BitlensError(f"{path}: {error.strerror or _reason(error)}") from error
     except Exception as why:  # each codec of Pillow raises errors of its own
-        raise BitlensError(f"{path}: the image cannot be read: {why}") from why
-    if image.mode == "RGB" and channels == 1:
-        image = image.convert("L")
-    pixels = np.asarray(fit(image, width, height))
+        raise BitlensError(f"{path}: {_reason(why)}") from why
     if pixels.ndim == 2:
         return np.repeat(pixels[None], channels, axis=0)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _refuse_deep(stored: ImageFile.ImageFile) -> None:
+    """Pillow keeps the upper byte of 16-bit color without a word, and 16-bit grey whole.
+
+    Raises:
+        ValueError: the file holds color of 16 bits per channel.
+    """
+    for tile in stored.tile:
+        told = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        raw = next((word for word in told if isinstance(word, str)), "")
+        if ";16" in raw:
+            raise ValueError(f"more than 8 bits per channel (mode {raw})")
+
+
+def _reason(error: Exception) -> str:
+    """Why Pillow gave up; an unknown file is told with the address of an object, which says nothing."""
+    if isinstance(error, UnidentifiedImageError) or not str(error):
+        return "the image cannot be read: no format that Pillow knows"
+    return f"the image cannot be read: {error}"
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -75,6 +104,13 @@ def fit(image: Image.Image, width: int, height: int) -> Image.Image:
     own_width, own_height = image.size
     if (own_width, own_height) == (width, height):
         return image
+    # A hair of an image would be scaled to gigabytes before its middle is cut out.
+    longest_width = ceil(EXTREME * own_height * width / height)
+    longest_height = ceil(EXTREME * own_width * height / width)
+    if own_width > longest_width or own_height > longest_height:
+        own_width, own_height = min(own_width, longest_width), min(own_height, longest_height)
+        left, top = (image.width - own_width) // 2, (image.height - own_height) // 2
+        image = image.crop((left, top, left + own_width, top + own_height))
     if width * own_height >= height * own_width:
         scaled = (width, round(own_height * width / own_width))
     else:

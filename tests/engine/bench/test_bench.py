@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bitlens.engine.bench.bench import PACKED, bench, random_image
+from bitlens.engine.bench.bench import PACKED, _layers, bench, random_image
 from bitlens.engine.bench.peers import PEERS, MissingPackage
+from bitlens.engine.bench.timing import cores, load_average
+from bitlens.engine.counts import count
 from bitlens.engine.file.format import write
 from bitlens.engine.graph import Graph, Node, Step, Value, Window
+from bitlens.engine.kernels.peak import Peak
+from bitlens.engine.run.session import Session
 from bitlens.engine.words import pack_blocks
 from bitlens.errors import BitlensError
 
@@ -97,10 +102,60 @@ def test_optional_peers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_busy_machine_is_mentioned(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitlens.engine.bench.bench.os.getloadavg", lambda: (3.21, 0, 0))
+    monkeypatch.setattr("bitlens.engine.bench.timing.os.getloadavg", lambda: (3.21, 0, 0))
     assert any("load average 3.2" in note for note in bench(path, rounds=1).notes)
-    monkeypatch.setattr("bitlens.engine.bench.bench.os.getloadavg", lambda: (0.1, 9, 9))
+    monkeypatch.setattr("bitlens.engine.bench.timing.os.getloadavg", lambda: (0.1, 9, 9))
     assert not bench(path, rounds=1).notes
+
+
+def test_products_belong_to_the_convolution_not_to_a_copy_for_it() -> None:
+    """Groups of 16 channels are brought to words of their own first, under the convolution's name."""
+    draw = np.random.default_rng(0)
+    shape = (6, 5, 48)
+    window = Window(kernel=(3, 3), pads=(1, 1, 1, 1))
+    sign, store = Step(op="sign", value="codes", a="zero"), Step(op="store", value="y")
+    nodes = (
+        Node(name="sign", op="elementwise", inputs=("x",), shape=shape, steps=(sign,)),
+        Node(
+            name="body",
+            op="binary_conv",
+            inputs=("codes",),
+            shape=shape,
+            window=window,
+            groups=3,
+            weights="body",
+            steps=(store,),
+        ),
+    )
+    graph = Graph(
+        nodes=nodes,
+        values={
+            name: Value(name=name, kind="codes" if name == "codes" else "float", shape=shape)
+            for name in ("x", "codes", "y")
+        },
+        tensors={
+            "zero": np.zeros(48, np.float32),
+            "body": pack_blocks(draw.choice([-1, 1], (48, 16, 3, 3)), 3),
+        },
+        input="x",
+        output="y",
+        output_rank=4,
+    )
+    peak = Peak(popcount=1000.0, int8=100.0, float32=10.0)
+    layers = _layers(Session(graph), count(graph), random_image(graph, 1), peak)
+    body = {layer.op: layer for layer in layers if layer.name == "body"}
+    assert set(body) == {"regroup", "binary_conv"}
+    assert body["regroup"].binary_macs == 0 and body["regroup"].share_of_peak is None
+    assert body["binary_conv"].binary_macs == 6 * 5 * 48 * 9 * 16
+
+
+def test_a_system_may_not_tell_its_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("bitlens.engine.bench.timing.os.getloadavg", raising=False)
+    monkeypatch.delattr("bitlens.engine.bench.timing.os.sched_getaffinity", raising=False)
+    assert load_average() is None
+    assert cores() == os.cpu_count()
+    done = bench(path, rounds=1)
+    assert done.load is None and not done.notes
 
 
 def test_images_are_what_the_net_takes() -> None:

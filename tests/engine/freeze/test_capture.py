@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bitlens import BitlensError, binarize
 from bitlens.engine.freeze.capture import BATCH, Captured, capture
-from bitlens.engine.freeze.quantize import run_nodes
+from bitlens.engine.freeze.observe import run_nodes
 from bitlens.methods import METHODS
 from bitlens.models.layers import BinaryLayer, binary_layers
 
@@ -126,7 +126,7 @@ def test_control_flow_by_pixels_is_refused_by_its_place() -> None:
 
 
 def test_several_answers_are_refused() -> None:
-    with pytest.raises(BitlensError, match="returns 2 values"):
+    with pytest.raises(BitlensError, match="returns a tuple of 2; wrap it"):
         capture(Net(lambda net, x: (net.stem(x), plain(net, x))), IMAGES)
 
 

@@ -168,8 +168,9 @@ def test_a_chain_that_turns_twice_is_left_alone() -> None:
         (conv(1, kernel=3, padded=True), list(range(-9, 10))),
         (conv(1, kernel=3, padded=True, pad=1), list(range(-9, 10, 2))),
         (conv(2, unit=True), [-2, -1, 0, 1, 2]),
+        (conv(1, kernel=3, padded=True, unit=True), [n / 2 for n in range(-18, 19)]),
     ],
-    ids=["parity", "three levels at the border", "padded with signs", "levels 0 and 1"],
+    ids=["parity", "three levels", "padded with signs", "levels 0 and 1", "a half at the border"],
 )
 def test_reachable_sums(source: Op, expected: list[int]) -> None:
     assert reachable_sums(source).tolist() == expected

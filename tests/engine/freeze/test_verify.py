@@ -18,6 +18,7 @@ from bitlens import BitlensError, binarize
 from bitlens.engine.freeze.capture import Captured, capture
 from bitlens.engine.freeze.lower import Lowered, lower
 from bitlens.engine.freeze.pixels import normalised
+from bitlens.engine.freeze.turns import check_turns
 from bitlens.engine.freeze.verify import Verification, verify
 from bitlens.engine.graph import Graph
 from bitlens.engine.reference import run as reference
@@ -296,14 +297,14 @@ def tensor_of(graph: Graph, op: str, field: str) -> str:
     return next(getattr(node, field) for node in graph.nodes if node.op == op)
 
 
-def test_a_wrong_bit_is_found_by_its_layer_and_place(
+def test_a_wrong_bit_is_found_by_its_layer(
     small: tuple[nn.Module, Captured, Lowered],
 ) -> None:
     net, captured, found = small
     name = tensor_of(found.graph, "binary_conv", "weights")
     wrong = spoiled(found, name, lambda words: words ^ np.uint32(1))
     with pytest.raises(
-        BitlensError, match=r"layer 'b.activation.sign': \d+ of 1024 signs differ.* row "
+        BitlensError, match=r"'a': \d+ of 1024 values of its binary_conv differ from torch's"
     ):
         compare(net, captured, wrong, images())
 
@@ -311,7 +312,7 @@ def test_a_wrong_bit_is_found_by_its_layer_and_place(
 def test_a_wrong_int8_weight_is_found(small: tuple[nn.Module, Captured, Lowered]) -> None:
     net, captured, found = small
     wrong = spoiled(found, tensor_of(found.graph, "int8_conv", "weights"), lambda w: w // 2)
-    with pytest.raises(BitlensError, match=r"layer 'a.activation.sign'"):
+    with pytest.raises(BitlensError, match=r"'stem': \d+ of 1024 values of its add_value differ"):
         compare(net, captured, wrong, images())
 
 
@@ -323,6 +324,80 @@ def test_a_wrong_float_weight_is_not_close() -> None:
         BitlensError, match=r"'stem': the engine's float_conv is .* of its range away"
     ):
         compare(net, captured, wrong, images())
+
+
+class Residual(nn.Module):
+    """A stem, a layer behind which only a sign is left, and one with a shortcut around it."""
+
+    def __init__(self, channels: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels, 3, 2, 1)
+        self.a = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.b = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.first, self.second = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+        self.head = nn.Linear(channels, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.head((self.second(self.b(self.first(self.a(x)))) + x).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def residual() -> tuple[nn.Module, Captured, Lowered]:
+    torch.manual_seed(0)
+    net = randomize(binarize(Residual(), "xnor", keep_float=("stem", "head")))
+    return net, *lowered(net, images(8), by_bytes=False)
+
+
+def test_a_last_bit_of_any_constant_is_found(
+    residual: tuple[nn.Module, Captured, Lowered],
+) -> None:
+    net, captured, found = residual
+    x = images(8)
+    compare(net, captured, found, x)
+    spoilt = 0
+    for name, values in found.graph.tensors.items():
+        if values.dtype != np.float32:
+            continue
+        finite = np.isfinite(values)
+
+        def change(tensor: np.ndarray, finite: np.ndarray = finite) -> np.ndarray:
+            return np.where(finite, np.nextafter(tensor, np.float32(np.inf)), tensor)
+
+        with pytest.raises(BitlensError, match=r"differ from torch's|not where its sign turns"):
+            compare(net, captured, spoiled(found, name, change), x)
+        spoilt += 1
+    assert spoilt >= 8
+
+
+def test_thresholds_are_checked_without_images_that_meet_them(
+    residual: tuple[nn.Module, Captured, Lowered],
+) -> None:
+    _, _, found = residual
+    node = next(node for node in found.graph.nodes if node.name == "a")
+    assert [step.op for step in node.steps] == ["sign"]
+    name = str(node.steps[0].a)
+    for shift in (2, -2):
+        moved = spoiled(found, name, lambda at, shift=shift: at + np.float32(shift))
+        with pytest.raises(BitlensError, match="not where its sign turns"):
+            check_turns(moved)
+    check_turns(found)
+
+
+@pytest.mark.parametrize("pad", [0, 1, -1])
+def test_levels_0_and_1_with_odd_channels_and_halves_at_the_border(pad: int) -> None:
+    torch.manual_seed(0)
+    net = binarize(Residual(33), "dorefa", pad=pad, keep_float=("stem", "head"))
+    net.train()(images(8))
+    with torch.no_grad():
+        scale = net.a.weight.abs().mean().item()
+        net.first.running_mean.copy_(torch.randint(-20, 20, (33,)) * 0.5 * scale)
+        net.first.running_var.fill_(1)
+        net.first.weight.copy_(torch.randn(33) * 5)
+        net.first.bias.fill_(2.2)
+    x = images(16)
+    captured, found = lowered(net.eval(), x)
+    assert compare(net, captured, found, x).differing == 0
 
 
 def test_another_shipped_net_is_found(small: tuple[nn.Module, Captured, Lowered]) -> None:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bitlens.engine.kernels import cache
 from bitlens.engine.kernels.compile import Code
+from bitlens.engine.kernels.compile import target as compile_target
 
 REPORT = """
 import sys
@@ -64,7 +66,7 @@ def test_code_is_compiled_once_and_kept(built: list[Code], monkeypatch: pytest.M
     said: list[str] = []
     first = cache.kernels(said.append)
     assert first.compiled and len(built) == 1
-    assert said == ["compiling kernels for this CPU, once, about 20 s"]
+    assert said == ["compiling kernels for this CPU, once, about 8 s"]
     assert cache.kernels() is first
     monkeypatch.setattr(cache, "_loaded", [])
     again = cache.kernels(said.append)
@@ -174,3 +176,71 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert cache.root() == tmp_path / "xdg" / "bitlens" / "kernels"
     monkeypatch.setenv("BITLENS_CACHE_DIR", str(tmp_path / "own"))
     assert cache.root() == tmp_path / "own" / "kernels"
+
+
+SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_OPT")
+NUMBAS_TARGET = """
+from numba import config
+from numba.core.registry import cpu_target
+from bitlens.engine.kernels import compile
+triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+effort = "max" if config.OPT.is_opt_max else str(int(config.OPT))
+print(compile._target(triple, cpu, features, effort) == compile.target(), cpu)
+"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""},
+        {"NUMBA_CPU_NAME": "ivybridge", "NUMBA_OPT": "max"},
+        {"NUMBA_ENABLE_AVX": "0", "NUMBA_OPT": "1"},
+    ],
+)
+def test_the_target_is_what_numba_compiles_for(settings: dict[str, str]) -> None:
+    clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    done = subprocess.run(
+        [sys.executable, "-c", NUMBAS_TARGET],
+        env=clean | settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.split()[:1] == ["True"], done.stdout + done.stderr
+
+
+def test_settings_that_change_no_code_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = compile_target()
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
+    assert compile_target() == before
+    monkeypatch.setenv("NUMBA_OPT", "1")
+    assert compile_target() != before
+
+
+def test_code_for_another_target_is_kept_apart(
+    built: list[Code], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a .numba_config.yaml lies in the folder: it must not serve those who start elsewhere."""
+    build = cache._build
+    monkeypatch.setattr(cache, "_build", lambda: replace(build(), target="another CPU"))
+    said: list[str] = []
+    file = cache.kernels(said.append).file
+    assert file is not None and file.exists() and file != cache._file(compile_target())
+    assert "set NUMBA_CPU_NAME" in said[-1]
+    monkeypatch.setattr(cache, "_build", build)
+    monkeypatch.setattr(cache, "_loaded", [])
+    again = cache.kernels(said.append)
+    assert again.compiled and again.file == cache._file(compile_target()) != file
+
+
+def test_a_note_for_another_target_is_not_believed(
+    built: list[Code], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = cache.kernels(lambda _: None).file
+    assert file is not None
+    note = json.loads(file.with_suffix(".json").read_text())
+    file.with_suffix(".json").write_text(json.dumps(note | {"target": "another CPU"}))
+    monkeypatch.setattr(cache, "_loaded", [])
+    assert cache.kernels(lambda _: None).compiled

@@ -13,7 +13,7 @@ import pytest
 from llvmlite import ir
 
 from bitlens.engine.kernels import rows
-from bitlens.engine.kernels.isa import NAMES, Isa, host, inspect
+from bitlens.engine.kernels.isa import Isa, host, inspect
 from bitlens.engine.kernels.tile import emit_tile
 from bitlens.engine.kernels.vector import I64
 
@@ -84,23 +84,24 @@ def test_features_overrule_the_model():
 
 
 def test_only_the_fastest_kernel_is_not_called_slower():
-    for name in NAMES:
+    for name in ("avx512-vpopcntdq", "avx2", "neon", "generic"):
         isa = Isa(name=name, dot="multiply")
-        assert isa.description.startswith("slower kernel: ") == (name != NAMES[0])
+        assert isa.description.startswith("slower kernel: ") == (name != "avx512-vpopcntdq")
         assert name in isa.description
 
 
 def test_avx512_popcount_tile_keeps_its_sums_in_registers():
     text = assembly(X86, "icelake-server", rows.POPCOUNT, 4, 4)
     body = loop("vpopcntd", text)
-    assert count("vpopcntd", body) == count("vpaddd", body) == 16
+    assert count("vpopcntd", body) == count("vpsubd", body) == 16
     assert "ymm" not in body
     assert "rsp" not in body
 
 
 def test_avx512_dot_tile_is_one_instruction_a_vector():
     text = assembly(X86, "icelake-server", rows.DOT, 4, 4)
-    assert count("vpdpbusd", text) == 16
+    assert count("vpdpbusd", loop("vpdpbusd", text)) == 16
+    assert count("vpdpbusd", text) == 2 * 16
     assert "vpmaddubsw" not in text
 
 
@@ -109,7 +110,8 @@ def test_avx2_tiles_use_whole_registers():
     assert count("vpshufb", text) == 16
     assert count("popcnt[lq]?", text) == 0
     text = assembly(X86, "x86-64-v3", rows.DOT, 4, 1)
-    assert count("vpmaddwd", text) == 16
+    assert count("vpmaddwd", loop("vpmaddwd", text)) == 16
+    assert count("vpmaddwd", text) == 2 * 16
     assert "vpmaddubsw" not in text
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from bitlens.engine.graph import Graph, Node, Step, Value, Window
 from bitlens.engine.reference import run as reference
 from bitlens.engine.run import layout
+from bitlens.engine.run.accumulate import accumulator
 from bitlens.engine.run.bands import ring, turns
 from bitlens.engine.run.fuse import fuse
-from bitlens.engine.run.memory import Span, arrange
+from bitlens.engine.run.memory import Span, arrange, place
 from bitlens.engine.run.operations import order
 from bitlens.engine.run.plan import plan
 from bitlens.engine.words import pack_blocks, pack_rows
@@ -153,35 +154,37 @@ def test_what_cannot_be_joined_stays(nodes: tuple[Node, ...]) -> None:
     assert fuse(chain(*nodes)) == nodes
 
 
-@pytest.mark.parametrize("groups", [1, 2, 3, 4, 12])
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 12, 17, 101])
 @pytest.mark.parametrize("each", [1, 5, 16, 24])
 def test_merged_groups_compute_the_same(groups: int, each: int) -> None:
     random = np.random.default_rng(groups * each)
-    cg = 12 // groups if groups > 1 else 7
+    cg = 3 if groups > 1 else 7
     weights = random.integers(-9, 10, (groups * each, 1, 1, cg))
     x = random.integers(-9, 10, groups * cg)
     apart = [
         weights[g * each : (g + 1) * each, 0, 0] @ x[g * cg : (g + 1) * cg] for g in range(groups)
     ]
-    merged, left = layout.merge_groups(weights, groups)
-    o, wide = groups * each, merged.shape[3]
-    joined = [
-        merged[g * o // left : (g + 1) * o // left, 0, 0] @ x[g * wide : (g + 1) * wide]
-        for g in range(left)
-    ]
+    joined, done = [], 0
+    runs = layout.joined_groups(groups, each)
+    for count, together in runs:
+        part = weights[done * each : (done + count) * each]
+        merged = layout.merge_groups(part, count, together)
+        wide, rows = together * cg, together * each
+        assert merged.shape[3] == wide and together <= 16
+        for g in range(count // together):
+            seen = x[done * cg + g * wide : done * cg + (g + 1) * wide]
+            joined.append(merged[g * rows : (g + 1) * rows, 0, 0] @ seen)
+        assert count == together or rows % 16 == 0
+        done += count
+    assert done == groups and len(runs) <= 2
     np.testing.assert_array_equal(np.concatenate(joined), np.concatenate(apart))
-    assert left == 1 or o // left % 16 == 0
 
 
 def test_blocks_of_weights() -> None:
     random = np.random.default_rng(0)
     weights = random.integers(-128, 128, (70, 2, 3, 5)).astype(np.int8)
-    by_row = layout.dot_blocks(weights, 1, run=True)
-    assert by_row.shape == (2, 2 * 4, 64, 4) and by_row.ctypes.data % 64 == 0
-    row = by_row[1, 4:, 3].reshape(-1)
-    np.testing.assert_array_equal(row, [*weights[67, 1].reshape(-1), 0])
-    by_position = layout.dot_blocks(weights, 2, run=False)
-    assert by_position.shape == (2, 6 * 2, 64, 4)
+    by_position = layout.dot_blocks(weights, 2)
+    assert by_position.shape == (2, 6 * 2, 64, 4) and by_position.ctypes.data % 64 == 0
     np.testing.assert_array_equal(
         by_position[1, 2:4, 34].reshape(-1), [*weights[69, 0, 1], 0, 0, 0]
     )
@@ -189,6 +192,63 @@ def test_blocks_of_weights() -> None:
     floats = layout.multiply_blocks(weights, 1)
     np.testing.assert_array_equal(floats[1, :, 5], weights[69].reshape(-1))
     assert not floats[1, :, 6:].any()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "channels", "terms", "loose"),
+    [
+        ((7, 7), 3, 35, 2),
+        ((3, 3), 3, 6, 1),
+        ((3, 1), 2, 0, 2),
+        ((2, 3), 5, 6, 2),
+        ((3, 3), 4, 9, 0),
+    ],
+)
+def test_ends_of_rows_of_a_window_share_terms(
+    kernel: tuple[int, int], channels: int, terms: int, loose: int
+) -> None:
+    random = np.random.default_rng(terms)
+    weights = random.integers(-127, 128, (70, *kernel, channels)).astype(np.int8)
+    size = (kernel[0] + 2, kernel[1] + 3, channels)
+    image = Value(name="image", kind="u8", shape=size)
+    out = Value(name="y", kind="float", shape=(3, 4, 70))
+    node = Node(
+        name="conv",
+        op="int8_conv",
+        inputs=("image",),
+        shape=out.shape,
+        window=Window(kernel=kernel),
+        weights="w",
+        scale="scale",
+        zero="zero",
+        steps=(store("y"),),
+    )
+    tensors = {
+        "w": weights,
+        "scale": np.ones(70, np.float32),
+        "zero": np.zeros(channels, np.float32),
+    }
+    graph = Graph(
+        nodes=(node,),
+        values={"image": image, "y": out},
+        tensors=tensors,
+        input="image",
+        output="y",
+        output_rank=4,
+    )
+    source = place(image)
+    sums = accumulator(graph, node, source)
+    assert (sums.offsets.size - 4 * sums.loose, sums.loose) == (terms, loose)
+    assert sums.weights is not None and sums.weights.shape == (2, terms + loose, 64, 4)
+    pixels = random.integers(0, 256, size, dtype=np.uint8)
+    start = source.at(2, 1)
+    fours = sums.offsets[:terms, None] + np.arange(4)
+    places = start + np.concatenate([fours, sums.offsets[terms:].reshape(-1, 4)])
+    read = np.append(pixels.reshape(-1), np.zeros(64, np.uint8))[places].astype(np.int64)
+    found = (sums.weights.transpose(0, 2, 1, 3).astype(np.int64) * read).sum((2, 3)).reshape(-1)
+    window = pixels[2 : 2 + kernel[0], 1 : 1 + kernel[1]].astype(np.int64)
+    expected = (weights.astype(np.int64) * window).sum((1, 2, 3))
+    np.testing.assert_array_equal(found[:70], expected)
 
 
 def test_signs_of_64_filters_in_two_words() -> None:

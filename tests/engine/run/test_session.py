@@ -353,9 +353,56 @@ def test_threads_count_cores(threads: Any) -> None:
 
 def test_backends() -> None:
     graph = residual(size=5, blocks=1)
-    with pytest.raises(BitlensError, match=r"'cuda' is not built"):
+    with pytest.raises(BitlensError, match=r"unknown backend 'cuda'"):
         Session(graph, backend="cuda")
     with pytest.raises(BitlensError, match=r"unknown backend 'gpu'"):
         Session(graph, backend="gpu")
     with pytest.raises(BitlensError, match=r"profile needs an image"):
         Session(graph).profile(np.zeros((0, 64, 5, 5), np.float32))
+
+
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("pad", [-1, 0, 1])
+@pytest.mark.parametrize("channels", [3, 32])
+def test_sums_of_signs_at_edges_are_scaled_once(channels: int, pad: int, unit: bool) -> None:
+    """Odd and halved sums too, and scales at the ends of the range of floats."""
+    random = np.random.default_rng(channels)
+    shape, out = (5, 6, channels), (5, 6, 16)
+    scale = random.normal(0, 1, 16).astype(np.float32)
+    scale[:4] = 0, -0.0, 1e-45, -1e-40
+    tensors = {
+        "zero": np.zeros(channels, np.float32),
+        "weights": pack_blocks(2 * random.integers(0, 2, (16, channels, 3, 3)) - 1),
+        "scale": scale,
+        "large": np.full(16, 3e38, np.float32),
+    }
+    sign = Step(op="sign", a="zero", value="codes")
+    nodes = [Node(name="sign", op="elementwise", inputs=("x",), shape=shape, steps=(sign,))]
+    values = {
+        "x": Value(name="x", kind="float", shape=shape),
+        "codes": Value(name="codes", kind="codes", shape=shape),
+    }
+    for name in ("scale", "large"):
+        values[name] = Value(name=name, kind="float", shape=out)
+        steps = (Step(op="multiply", a=name), Step(op="store", value=name))
+        nodes.append(
+            Node(
+                name=name,
+                op="binary_conv",
+                inputs=("codes",),
+                shape=out,
+                window=Window(kernel=(3, 3), pads=(1, 1, 1, 1)),
+                weights="weights",
+                pad=pad,
+                unit=unit,
+                steps=steps,
+            )
+        )
+    graph = Graph(
+        nodes=tuple(nodes), values=values, tensors=tensors, input="x", output="large", output_rank=4
+    )
+    traced = Session(graph).trace(images_for(graph, 2))
+    for node in graph.nodes:
+        for name, value in expected(graph, node, traced).items():
+            # A zero has a sign, and it must be the one of the product.
+            assert traced[name].tobytes() == np.ascontiguousarray(value).tobytes(), name

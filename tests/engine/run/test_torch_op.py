@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from bitlens.engine.file.format import write
-from bitlens.engine.graph import Graph
+from bitlens.engine.graph import Graph, Node, Step, Value
+from bitlens.engine.run import torch_op
 from bitlens.engine.run.session import load
 from bitlens.engine.run.torch_op import PackedNet
 from bitlens.errors import BitlensError
@@ -63,3 +65,55 @@ def test_a_changed_file_is_read_again(
     path.unlink()
     with pytest.raises(BitlensError, match=r"cannot be read"):
         module(images)
+
+
+def identity(shift: float) -> Graph:
+    return Graph(
+        nodes=(
+            Node(
+                name="add",
+                op="elementwise",
+                inputs=("x",),
+                shape=(2, 2, 3),
+                steps=(Step(op="add", a="shift"), Step(op="store", value="y")),
+            ),
+        ),
+        values={name: Value(name=name, kind="float", shape=(2, 2, 3)) for name in ("x", "y")},
+        tensors={"shift": np.full(3, shift, np.float32)},
+        input="x",
+        output="y",
+        output_rank=4,
+    )
+
+
+def test_a_new_file_of_the_same_age_is_read_too(tmp_path: Path) -> None:
+    path, images = tmp_path / "net.bits", torch.zeros(1, 3, 2, 2)
+    write(identity(1.0), path)
+    module = PackedNet(path)
+    assert module(images).mean() == 1
+    state = path.stat()
+    write(identity(5.0), path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert module(images).mean() == 5
+
+
+def test_few_sessions_stay_open(tmp_path: Path) -> None:
+    write(identity(1.0), tmp_path / "first.bits")
+    first = PackedNet(tmp_path / "first.bits")
+    for i in range(torch_op.KEPT + 3):
+        write(identity(float(i)), tmp_path / f"{i}.bits")
+        PackedNet(tmp_path / f"{i}.bits")
+    assert len(torch_op._sessions) == torch_op.KEPT
+    assert first(torch.zeros(1, 3, 2, 2)).mean() == 1
+
+
+def test_it_has_no_gradient(tmp_path: Path) -> None:
+    write(identity(1.0), tmp_path / "net.bits")
+    module = PackedNet(tmp_path / "net.bits")
+    images = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    answer = module(images)
+    assert answer.mean() == 1
+    with pytest.raises(BitlensError, match=r"a packed net has no gradient"):
+        answer.sum().backward()
+    with torch.no_grad():
+        assert not module(images).requires_grad

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from llvmlite import binding
 
 import bitlens
 from bitlens.engine.bench.peers import MissingPackage, Peer, prepare
-from bitlens.engine.bench.timing import CLOCKS, Timing, compare, interleave
+from bitlens.engine.bench.timing import CLOCKS, Timing, compare, cores, interleave, load_average
 from bitlens.engine.counts import Cost, Counts, count
 from bitlens.engine.file.format import read
 from bitlens.engine.graph import Graph
@@ -32,6 +31,9 @@ PROFILE_REPEATS = 200
 
 SHARE = 16
 """Images for each thread where several share a batch."""
+
+COPIES = ("image", "border", "expand", "regroup", "answer")
+"""Parts of a program that prepare what a node reads, or bring images in and answers out."""
 
 PACKED = "packed"
 """Name of the packed net among the engines."""
@@ -110,7 +112,8 @@ class Bench:
         operations: totals of `counts.count`.
         file_bytes: of the file.
         float_bytes: of the trained net's parameters and norms as float32.
-        load: processes that wanted a core when the measurement began, average of a minute.
+        load: processes that wanted a core when the measurement began, average of a minute; None on a
+            system that does not tell.
         versions: of bitlens and what compiles its kernels.
         clock: that `engines` were timed by; `layers` and `throughput` are wall time.
         notes: what a reader of the figures should know.
@@ -129,7 +132,7 @@ class Bench:
     operations: dict[str, float]
     file_bytes: int
     float_bytes: int
-    load: float
+    load: float | None
     versions: dict[str, str]
     clock: str
     notes: tuple[str, ...]
@@ -172,7 +175,7 @@ def bench(
         raise BitlensError(
             f"bench: clock='cpu' adds up {threads} threads; time one, or the wall clock"
         )
-    load = os.getloadavg()[0]
+    load = load_average()
     graph = read(path)
     session = Session(graph, threads)
     image = random_image(graph, 1)
@@ -234,7 +237,8 @@ def _layers(
         by_name.setdefault(node.name, []).append(node.cost)
     layers = []
     for name, op, seconds in session.profile(image, PROFILE_REPEATS):
-        own = by_name.pop(name, [])
+        # A copy made for a node has its name, and none of its products.
+        own = [] if op in COPIES else by_name.pop(name, [])
         binary = sum(cost.binary for cost in own)
         int8 = sum(cost.int8 for cost in own)
         real = sum(cost.float for cost in own)
@@ -269,11 +273,11 @@ def _load_peers(
     return loaded, missing
 
 
-def _notes(missing: Sequence[str], load: float, threads: int) -> tuple[str, ...]:
+def _notes(missing: Sequence[str], load: float | None, threads: int) -> tuple[str, ...]:
     notes = []
     if missing:
         notes.append(f"not installed: {', '.join(missing)} (pip install 'bitlens[bench]')")
-    if load > BUSY:
+    if load is not None and load > BUSY:
         notes.append(
             f"other programs were running (load average {load:.1f}): milliseconds may be too many, ratios "
             "are less affected; clock='cpu' leaves them out"
@@ -287,7 +291,7 @@ def _notes(missing: Sequence[str], load: float, threads: int) -> tuple[str, ...]
 
 def _throughput(graph: Graph, image: npt.NDArray[Any], rounds: int) -> Throughput | None:
     """Two threads with a batch, by one thread with the same; None on one core."""
-    threads = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    threads = min(2, cores())
     if threads == 1:
         return None
     images = np.repeat(image, threads * SHARE, axis=0)

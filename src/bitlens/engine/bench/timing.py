@@ -7,6 +7,7 @@ compared is the ratio of times taken in the same round.
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -129,3 +130,18 @@ def median_interval(count: int) -> tuple[int, int]:
         outside += 1
     first = max(outside - 1, 0)
     return first, count - 1 - first
+
+
+def load_average() -> float | None:
+    """Processes that wanted a core, average of the last minute; None on a system that does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
+
+
+def cores() -> int:
+    """Cores that this process may use, or that the machine has, where a system tells no more."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -5,18 +5,17 @@ of schema version, bitlens version and graph (`header.py`), and `sha256`, a dige
 all tensors. Weights are tensors of their own, constants rows of stacks (`constants.py`).
 
 Reading maps the file: big tensors are views of the map, backed by the file and shared between processes,
-and no code is ever loaded from it. As long as a graph lives, its file must not be changed in place;
-`write` never does that, it puts a new file in the place of the old one.
+and no code is ever loaded from it. As long as a graph lives, its file must not be changed in place:
+`MappedFile.check` tells whether it was. `write` never does that, it puts a new file in the place of the
+old one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import secrets
-import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -29,12 +28,13 @@ from bitlens.engine.file.constants import share, stack, unstack
 from bitlens.engine.file.container import describe, map_tensors, parse_object, read_header
 from bitlens.engine.file.container import encode as encode_container
 from bitlens.engine.file.header import from_json, to_json
+from bitlens.engine.file.mapped import MappedFile
 from bitlens.engine.file.validate import check
 from bitlens.engine.graph import SCHEMA, Graph
 from bitlens.errors import BitlensError
 
 
-def write(graph: Graph, path: str | os.PathLike[str]) -> None:
+def write(graph: Graph, path: str | bytes | os.PathLike[str]) -> None:
     """Write a graph. The file appears whole or not at all; one that is there stays until then.
 
     Args:
@@ -45,7 +45,7 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
         BitsFileError: the graph breaks a rule.
         BitlensError: the file cannot be written.
     """
-    path = Path(path)
+    path = Path(_named(path))
     data = encode(graph)
     draft = path.parent / f".{path.name}.{secrets.token_hex(6)}.part"
     try:
@@ -73,7 +73,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def read(path: str | os.PathLike[str]) -> Graph:
+def read(path: str | bytes | os.PathLike[str]) -> Graph:
     """Read and check a file.
 
     Returns:
@@ -83,28 +83,33 @@ def read(path: str | os.PathLike[str]) -> Graph:
         BitsFileError: there is no such file, it is damaged, no `.bits` file, of a newer schema, or its
             graph breaks a rule. Nothing else is raised, whatever the file holds.
     """
-    path = Path(path)
+    return open_graph(path)[0]
+
+
+def open_graph(path: str | bytes | os.PathLike[str]) -> tuple[Graph, MappedFile]:
+    """Read and check a file, as `read` does, and keep it open.
+
+    Returns:
+        The graph, and the file that its tensors lie in.
+
+    Raises:
+        BitsFileError: as `read`.
+    """
+    name = _named(path)
     try:
-        return decode(_map(path))
+        file = MappedFile(name)
+        return decode(file.map), file
     except BitsFileError as error:
-        raise BitsFileError(f"{path}: {error}") from None
+        raise BitsFileError(f"{name}: {error}") from None
 
 
-def _map(path: Path) -> mmap.mmap:
+def _named(path: object) -> str:
     try:
-        state = path.stat()
-        if stat.S_ISDIR(state.st_mode):
-            raise BitsFileError("it is a folder; name the .bits file in it")
-        if not stat.S_ISREG(state.st_mode):
-            raise BitsFileError("it is no ordinary file")
-        if state.st_size == 0:
-            raise BitsFileError("it is empty")
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError:
-        raise BitsFileError("there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise BitsFileError(f"it cannot be read: {error}") from None
+        return os.fsdecode(path)  # type: ignore[arg-type]
+    except TypeError:
+        raise BitsFileError(
+            f"path is {shown(path)}; give the name of a .bits file as a string or Path"
+        ) from None
 
 
 def encode(graph: Graph) -> bytes:

@@ -46,9 +46,12 @@ def check_node(node: Node, inputs: Sequence[Value]) -> int:
             raise BitsFileError(
                 f"inputs: {shown(value.name)} is {value.kind}; {node.op} takes {kind}"
             )
-    for name in node.attributes:
+    for name, given in node.attributes.items():
         if name not in _ATTRIBUTES.get(node.op, ()):
             raise BitsFileError(f"attributes: {node.op} takes no {shown(name)}")
+        # `scale` alone has a meaning for null: the sizes decide.
+        if given is None and (node.op, name) != ("resize", "scale"):
+            raise BitsFileError(f"attributes, {name}: it is null; leave it out")
     _unused(node)
     if node.op in CONVOLUTIONS or node.op in POOLS:
         _window(node, inputs[0].shape)

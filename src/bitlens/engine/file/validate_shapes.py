@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bitlens.engine.errors import BitsFileError, shown
@@ -53,19 +53,15 @@ def _flat(node: Node, shape: Shape) -> Shape:
     return 1, 1, math.prod(shape)
 
 
-def _attribute(node: Node, name: str, default: object) -> Any:
-    found = node.attributes.get(name)
-    return default if found is None else found
-
-
 def _padded(node: Node, shape: Shape) -> Shape:
-    pads, channels = _attribute(node, "pads", (0,) * 4), _attribute(node, "channels", (0, 0))
+    given: Mapping[str, Any] = node.attributes
+    pads, channels = given.get("pads", (0,) * 4), given.get("channels", (0, 0))
     if not are_whole(pads, 4, 0) or not are_whole(channels, 2, 0):
         raise BitsFileError(
             f"attributes: pads {shown(pads)} or channels {shown(channels)} are no sizes"
         )
     top, left, bottom, right = pads
-    mode, value = _attribute(node, "mode", "constant"), _attribute(node, "value", 0.0)
+    mode, value = given.get("mode", "constant"), given.get("value", 0.0)
     # A reflection has size - 1 positions to show, a circle as many as the image.
     beyond = {"constant": SIDE_LIMIT, "replicate": SIDE_LIMIT, "reflect": -1, "circular": 0}
     if not isinstance(mode, str) or mode not in beyond:
@@ -80,7 +76,7 @@ def _padded(node: Node, shape: Shape) -> Shape:
 def _sliced(node: Node, shape: Shape) -> Shape:
     sizes = []
     for name, size in zip(("rows", "columns", "channels"), shape, strict=True):
-        part = _attribute(node, name, (0, size, 1))
+        part: Any = node.attributes.get(name, (0, size, 1))
         if not are_whole(part, 3, 0, 1 << 28) or not part[0] < part[1] <= size or part[2] < 1:
             raise BitsFileError(
                 f"attributes, {name}: {shown(part)} is not start, stop and step within {size}"

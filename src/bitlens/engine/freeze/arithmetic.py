@@ -69,7 +69,15 @@ def divide(t: Translation, x: Any, y: Any) -> View:
     view, divisor = t.per_channel(x, torch.as_tensor(y))
     if not divisor.all():
         t.refuse("divides by zero", "divide by other numbers")
-    made = t.step("multiply", view, a=(1 / divisor), open=not _is_power_of_two(divisor))
+    with np.errstate(over="ignore"):
+        factor = 1 / divisor
+    if not np.isfinite(factor).all():
+        smallest = np.abs(divisor).min()
+        t.refuse(
+            f"divides by {smallest:.3g}, whose reciprocal is beyond float32",
+            "divide by larger numbers",
+        )
+    made = t.step("multiply", view, a=factor, open=not _is_power_of_two(divisor))
     if made.op.open:
         t.record(made)
     return made
@@ -169,7 +177,18 @@ def batch_norm(
     around = (1, -1, *(1,) * (len(x.dims) - 2))
     view, scale = t.per_channel(x, torch.from_numpy(a.reshape(around)))
     _, shift = t.per_channel(view, torch.from_numpy(b.reshape(around)))
-    return t.step("multiply_add", view, a=scale, b=shift), None, None
+    made = t.step("multiply_add", view, a=scale, b=shift, open=not _is_dense(t.node.args[0]))
+    if made.op.open:
+        t.record(made)
+    return made, None, None
+
+
+def _is_dense(node: Any) -> bool:
+    """Whether torch normalises a tensor in one multiply-add; one with gaps it does in several steps."""
+    value = node.meta["val"]
+    formats = [torch.contiguous_format]
+    formats += [torch.channels_last] if value.dim() == 4 else []
+    return any(value.is_contiguous(memory_format=each) for each in formats)
 
 
 def batch_norm_of_the_batch(t: Translation, *_: Any, **__: Any) -> View:

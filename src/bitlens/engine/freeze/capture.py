@@ -8,10 +8,7 @@ an activation binarizer does before its sign stays ordinary arithmetic, the sign
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -19,8 +16,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitlens.engine.freeze import opaque
+from bitlens.engine.freeze.arguments import check_example, check_model
+from bitlens.engine.freeze.export import export, first_line, run_once
 from bitlens.errors import BitlensError
 from bitlens.methods.contract import Sign
 from bitlens.models.layers import BinaryConv2d, BinaryLayer, BinaryLinear
@@ -66,15 +66,18 @@ def capture(net: nn.Module, example: Tensor) -> Captured:
         BitlensError: a parameter is not float32 or not finite, the example has another rank, or
             torch.export cannot follow the net.
     """
-    _check(net, example)
+    check_model(net)
+    pair = check_example(example)[[0, -1]].contiguous()
+    _check_tensors(net)
     twin = _structural_copy(net).eval()
     for name, module in list(twin.named_modules()):
         # Observers would see the tracing. A hook that computes a weight runs before the forward.
         module._forward_hooks.clear()
         if isinstance(module, BinaryLayer):
             _make_opaque(name, module)
-    pair = example.detach().cpu()[[0, -1]].contiguous()
-    module = _export(twin, pair)
+    with torch.autocast("cpu", enabled=False):
+        run_once(twin, pair)
+        module = export(twin, pair)
     constants = _constants(module)
     return Captured(
         module=module,
@@ -83,26 +86,30 @@ def capture(net: nn.Module, example: Tensor) -> Captured:
     )
 
 
-def _check(net: nn.Module, example: Tensor) -> None:
-    if example.dim() != 4 or len(example) == 0 or example.dtype != torch.float32:
-        raise BitlensError(
-            f"pack: example is {example.dtype} {tuple(example.shape)}; give float32 images "
-            "(n, c, h, w) as the net takes them"
-        )
+def _check_tensors(net: nn.Module) -> None:
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     for name, tensor in tensors.items():
-        if isinstance(tensor, nn.UninitializedParameter):
+        if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
             raise BitlensError(
                 f"pack: {name} is lazy and has no values; run one forward pass first"
             )
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise BitlensError(f"pack: {name} is {tensor.dtype}; call net.float() first")
+    for name, tensor in _must_be_finite(net):
         if not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise BitlensError(
                 f"pack: {name} has {bad} entries that are not finite; train again or load another "
                 "checkpoint"
             )
+
+
+def _must_be_finite(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and statistics; other buffers may be masks, and are checked where they are read."""
+    yield from net.named_parameters()
+    for path, module in net.named_modules():
+        if isinstance(module, _BatchNorm):
+            yield from module.named_buffers(path, recurse=False)
 
 
 def _structural_copy(net: nn.Module) -> nn.Module:
@@ -114,7 +121,7 @@ def _structural_copy(net: nn.Module) -> nn.Module:
         twin = copy.deepcopy(net, shared)
     except (TypeError, RuntimeError, AttributeError) as error:
         raise BitlensError(
-            f"pack: the net cannot be copied ({_first_line(error)}); remove hooks and attributes "
+            f"pack: the net cannot be copied ({first_line(error)}); remove hooks and attributes "
             "that hold open files, locks or computed tensors"
         ) from error
     return twin if on_cpu else twin.cpu()
@@ -188,77 +195,6 @@ def _linear_forward(layer: BinaryLinear, x: Tensor, name: str) -> Tensor:
     out = out.reshape(out.shape[0], out.shape[1], *image.shape[2:])
     out = (out.movedim(1, -1) if x.dim() > 2 else out) * scale
     return out if layer.bias is None else out + layer.bias
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Without torch's own deprecations, and the whole graph in its log where it cannot go on."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(before)
-
-
-def _export(twin: nn.Module, pair: Tensor) -> fx.GraphModule:
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.export.export(twin, (pair,), strict=False)
-            module = program.run_decompositions({}).module()
-    except BitlensError:
-        raise
-    except Exception as error:
-        place = _failing_module(twin, pair)
-        raise BitlensError(
-            f"pack: torch.export cannot follow the net in {place!r}: {_first_line(error)}; a packed "
-            "net runs the same operators for every image, so replace branches, loops and indexing that "
-            "depend on pixel values"
-        ) from error
-    assert isinstance(module, fx.GraphModule)
-    answers = next(node for node in module.graph.nodes if node.op == "output").args[0]
-    found = answers if isinstance(answers, tuple | list) else (answers,)
-    if len(found) != 1 or not isinstance(found[0], fx.Node):
-        raise BitlensError(
-            f"pack: the net returns {len(found)} values; wrap it in a module that returns one tensor"
-        )
-    for node in list(module.graph.nodes):
-        if node.op == "call_module":
-            module.graph.erase_node(node)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
-
-
-def _failing_module(twin: nn.Module, pair: Tensor) -> str:
-    """Path of the innermost module that was running when an export failed; "(net)" for the net."""
-    running: list[str] = []
-    handles = []
-    for name, module in twin.named_modules():
-
-        def enter(module: nn.Module, inputs: Any, name: str = name) -> None:
-            running.append(name)
-
-        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-            running.pop()
-
-        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    try:
-        with _quiet(), torch.no_grad():
-            torch.export.export(twin, (pair,), strict=False)
-    except Exception:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return (running[-1] if running else "") or "(net)"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _constants(module: fx.GraphModule) -> dict[fx.Node, Tensor]:

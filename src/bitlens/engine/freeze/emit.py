@@ -140,14 +140,16 @@ class _Writer:
 
     def _steps(self, name: str, chain: Chain) -> tuple[Step, ...]:
         steps: list[Step] = []
+        probes = 0  # stores that only a probed graph has leave the names of tensors as they are
         for op in chain.places:
             if op is not chain.head:
-                steps.append(self._step(f"{name}.{len(steps)}", op))
+                steps.append(self._step(f"{name}.{len(steps) - probes}", op))
             own = op is not chain.head or not chain.reads_head
             if own and (op in self.chains.stored or op in self.probe):
                 steps.append(Step(op="store", value=self.name(op)))
+                probes += op not in self.chains.stored
             for sink in chain.sinks.get(op, []):
-                steps.append(self._step(f"{name}.{len(steps)}", sink))
+                steps.append(self._step(f"{name}.{len(steps) - probes}", sink))
         return tuple(steps)
 
     def _step(self, name: str, op: Op) -> Step:

@@ -13,7 +13,8 @@ from torch import Tensor, fx
 from bitlens.engine.freeze.capture import Captured
 from bitlens.engine.freeze.flow import Array, Op, Substitute, View, from_rows, to_rows
 from bitlens.engine.freeze.lower import Lowered
-from bitlens.engine.freeze.quantize import Affine, shown_by, to_bytes
+from bitlens.engine.freeze.observe import shown_by
+from bitlens.engine.freeze.quantize import Affine, to_bytes
 from bitlens.errors import BitlensError
 
 CLOSE = 1e-4
@@ -52,11 +53,14 @@ class SideBySide:
             op = None if substitute is None else substitute.view.op
             if substitute is not None and op in self.lowered.used and not op.open:
                 env[node] = self._simulated(substitute, env, rows, values)
-                continue
-            env[node] = images if node.op == "placeholder" else interpreter.run_node(node)
-            if substitute is not None and op in self.lowered.used:
-                env[node] = self._substituted(node, substitute, env[node], values)
-            if view is not None and view.op.kind == "sign" and view.op in self.lowered.used:
+            else:
+                env[node] = images if node.op == "placeholder" else interpreter.run_node(node)
+                if substitute is not None and op in self.lowered.used:
+                    # A batch norm returns what it normalised with as well.
+                    torchs, *more = env[node] if isinstance(env[node], tuple) else (env[node],)
+                    own = self._substituted(node, substitute, torchs, values)
+                    env[node] = (own, *more) if more else own
+            if view is not None:
                 self._compare(view, env[node], values)
         answer = to_rows(env[self.captured.answer], self.flow.answer)
         ours = values[self.lowered.probed.output]
@@ -79,6 +83,7 @@ class SideBySide:
         parts = op.inputs if op.kind == "add_value" else (op,)
         t, *more = (self._int8(conv, env, rows, values) for conv in parts)
         t = sum(more, start=t)
+        self._require_equal(op, t, values)
         t = t if substitute.bias is None else t + substitute.bias
         return from_rows(t, substitute.view)
 
@@ -126,6 +131,25 @@ class SideBySide:
         return tensor
 
     def _compare(self, view: View, torchs: Tensor, values: Mapping[str, Array]) -> None:
+        """Every value that the probed net holds against torch's, to the last bit."""
+        op = view.op
+        if op.kind == "sign" and op in self.lowered.used:
+            self._compare_signs(view, torchs, values)
+        elif isinstance(torchs, Tensor) and not op.open and op.kind != "image":
+            self._require_equal(op, to_rows(torchs, view), values)
+
+    def _require_equal(self, op: Op, theirs: Array, values: Mapping[str, Array]) -> None:
+        ours = values.get(self.lowered.names.get(op, ""))
+        if op not in self.lowered.used or ours is None:
+            return
+        if not np.array_equal(ours, theirs, equal_nan=True):
+            different = int((ours != theirs).sum())
+            raise BitlensError(
+                f"pack: {op.name or op.kind!r}: {different} of {ours.size} values of its {op.kind} differ "
+                "from torch's; this is a bug of the engine, please report it"
+            )
+
+    def _compare_signs(self, view: View, torchs: Tensor, values: Mapping[str, Array]) -> None:
         ours, theirs = values[self.lowered.names[view.op]], to_rows(torchs, view)
         self.seen.add(view.op)
         self.codes += ours.size

@@ -15,8 +15,10 @@ from bitlens.engine.freeze.chains import gather
 from bitlens.engine.freeze.emit import emit
 from bitlens.engine.freeze.flow import Flow, Op, View, ancestors_first, image_view
 from bitlens.engine.freeze.movement import MOVEMENT, ON_SIGNS
+from bitlens.engine.freeze.observe import Progress
 from bitlens.engine.freeze.poolings import POOLINGS
 from bitlens.engine.freeze.quantize import quantize
+from bitlens.engine.freeze.refusals import way_out
 from bitlens.engine.freeze.thresholds import fold_thresholds
 from bitlens.engine.freeze.translation import Translation
 from bitlens.engine.freeze.windows import WINDOWS
@@ -32,10 +34,11 @@ class Lowered:
 
     Attributes:
         graph: what is shipped.
-        probed: the same with the values of open operations stored as well.
+        probed: the same with the value of every captured node stored as well.
         flow: what every captured node has become.
         names: names of the values of `probed`, by operation.
         used: operations that the answer needs.
+        folded: for every sign, the steps that its threshold stands for.
     """
 
     graph: Graph
@@ -43,6 +46,7 @@ class Lowered:
     flow: Flow
     names: dict[Op, str]
     used: frozenset[Op]
+    folded: dict[Op, tuple[Op, ...]]
 
 
 def lower(
@@ -53,6 +57,7 @@ def lower(
     std: Sequence[float] | None = None,
     labels: Sequence[str] = (),
     float32: bool = False,
+    progress: Progress | None = None,
 ) -> Lowered:
     """Lower a captured net.
 
@@ -63,14 +68,15 @@ def lower(
             bytes.
         labels: class names.
         float32: keep real convolutions in float32.
+        progress: called with the calibration images done and their number.
 
     Raises:
         BitlensError: an operator that cannot be packed, by its place and with a way out.
     """
     flow = translate(captured)
     if not float32:
-        quantize(flow, captured, calibration, mean, std)
-    fold_thresholds([flow.answer.op])
+        quantize(flow, captured, calibration, mean, std, progress)
+    folded = fold_thresholds([flow.answer.op])
     chains = gather(flow.answer.op)
     described: dict[str, Any] = {
         "mean": None if mean is None else tuple(float(m) for m in mean),
@@ -79,9 +85,10 @@ def lower(
     }
     graph, _ = emit(flow, chains, probe=frozenset(), **described)
     used = frozenset(ancestors_first([flow.answer.op]))
-    probe = frozenset(s.view.op for s in flow.substitutes.values() if s.view.op.open)
+    shown = (*flow.views.values(), *(s.view for s in flow.substitutes.values()))
+    probe = frozenset(view.op for view in shown)
     probed, names = emit(flow, chains, probe=probe, **described)
-    return Lowered(graph=graph, probed=probed, flow=flow, names=names, used=used)
+    return Lowered(graph=graph, probed=probed, flow=flow, names=names, used=used, folded=folded)
 
 
 def translate(captured: Captured) -> Flow:
@@ -105,11 +112,7 @@ def translate(captured: Captured) -> Flow:
 def _apply(t: Translation, node: fx.Node) -> Any:
     rule = RULES.get(node.target)
     if rule is None:
-        t.refuse(
-            "cannot be packed",
-            "use convolutions, linear layers, batch norm, poolings and element by element "
-            "functions, or pack the part of the net that does",
-        )
+        t.refuse("cannot be packed", way_out(str(node.target)))
 
     def value(argument: Any) -> Any:
         if not isinstance(argument, fx.Node):

@@ -20,6 +20,7 @@ from bitlens.engine.freeze.flow import (
     size_of,
     tag,
 )
+from bitlens.engine.freeze.refusals import FLOAT32
 from bitlens.engine.freeze.translation import Translation
 from bitlens.engine.freeze.windows import padded_op
 
@@ -39,7 +40,7 @@ def unchanged(t: Translation, x: View, *_: Any, **__: Any) -> View:
     """What evaluation leaves alone: dropout, copies, conversions to the same type."""
     value = t.node.meta["val"]
     if value.dtype != torch.float32:
-        t.refuse(f"makes {value.dtype}", "keep float32")
+        t.refuse(f"makes {value.dtype}", FLOAT32)
     return x
 
 

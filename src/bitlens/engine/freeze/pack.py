@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 
 import bitlens
 from bitlens.engine.file import format as bits_file
+from bitlens.engine.freeze.arguments import (
+    check_calibration,
+    check_example,
+    check_labels,
+    check_model,
+    check_normalisation,
+)
 from bitlens.engine.freeze.capture import Captured, capture
 from bitlens.engine.freeze.emit import NET
 from bitlens.engine.freeze.flow import Array
@@ -48,19 +54,21 @@ class Packed:
         """Write the `.bits` file.
 
         Raises:
-            BitlensError: the file cannot be written.
+            BitlensError: the path does not end in .bits, or the file cannot be written.
         """
+        if Path(path).suffix != ".bits":
+            raise BitlensError(f"{path} must end in .bits; a file of that name would be replaced")
         bits_file.write(self.graph, path)
 
 
 def pack(
     model: nn.Module,
     example: Tensor,
-    calibration: Iterable[Tensor] | None = None,
+    calibration: Iterable[Tensor] | Tensor | None = None,
     *,
     mean: Sequence[float] | Tensor | None = None,
     std: Sequence[float] | Tensor | None = None,
-    labels: Sequence[str] = (),
+    labels: Sequence[str] | None = (),
     float32: bool = False,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -73,43 +81,66 @@ def pack(
     Args:
         model: a net, usually from `binarize`.
         example: images (n, c, h, w) as the net takes them, on which all signs are compared.
-        calibration: batches of such images, from which int8 layers take the ranges of their inputs; None
-            takes `example`.
+        calibration: batches of such images, or one batch, from which int8 layers take the ranges of their
+            inputs; None takes `example`.
         mean, std: the normalisation that made the images from bytes, in units of [0, 1]; with them the
             packed net takes bytes. None where the net's input is no normalised image of bytes.
-        labels: class names.
+        labels: class names, or None.
         float32: keep real layers in float32 instead of int8.
-        strict: refuse a net with a layer that should be 1-bit and is not.
-        progress: called while signs are compared, with the images done and their number.
+        strict: refuse a net with a binary layer that does not compute in 1 bit, or with no binary layer.
+        progress: called with the images done and their number, while the calibration images run and then
+            while signs are compared.
 
     Raises:
         BitlensError: something that cannot be packed, or a sign that differs from torch's.
     """
-    images = _images(example)
-    normalisation = _normalisation(mean, std, images.shape[1])
-    if normalisation is not None:
-        for some in images.split(CHUNK):
-            image_bytes(some, *normalisation)
-    captured = capture(model, images)
-    lowered = lower(
-        captured,
-        [images] if calibration is None else calibration,
-        mean=None if normalisation is None else normalisation[0],
-        std=None if normalisation is None else normalisation[1],
-        labels=labels,
-        float32=float32,
-    )
-    lowered = _described(lowered, captured, model)
-    _check_labels(lowered.graph)
-    if strict:
-        _check_strict(lowered.graph, captured)
+    check_model(model)
+    # What autocast would make of the net is not what it makes in evaluation.
+    with torch.autocast("cpu", enabled=False):
+        images = check_example(example)
+        batches = check_calibration(calibration, images)
+        normalisation = check_normalisation(mean, std, images.shape[1])
+        names = check_labels(labels)
+        if normalisation is not None:
+            for some in images.split(CHUNK):
+                image_bytes(some, *normalisation)
+        calibrated = 0 if float32 else sum(map(len, batches))
+        total = calibrated + len(images)
+        captured = capture(model, images)
+        lowered = lower(
+            captured,
+            batches,
+            mean=None if normalisation is None else normalisation[0],
+            std=None if normalisation is None else normalisation[1],
+            labels=names,
+            float32=float32,
+            progress=None if progress is None else lambda done, _: progress(done, total),
+        )
+        lowered = _described(lowered, captured, model)
+        _check_classes(lowered.graph)
+        if strict:
+            _check_strict(lowered.graph, captured)
+        told = None if progress is None else lambda done, _: progress(calibrated + done, total)
+        verification = _verified(model, captured, lowered, images, told)
+    meta = {**lowered.graph.meta, "verified": asdict(verification)}
+    return Packed(graph=replace(lowered.graph, meta=meta), verification=verification)
+
+
+def _verified(
+    model: nn.Module,
+    captured: Captured,
+    lowered: Lowered,
+    images: Tensor,
+    progress: Callable[[int, int], None] | None,
+) -> Verification:
+    """Hold the graphs, as the engine runs them, against the net."""
     traced, shipped = Session(lowered.probed), Session(lowered.graph)
 
     def answer(rows: Array) -> Array:
         found = shipped(rows, layout="nhwc")
         return found[:, None, None] if found.ndim == 2 else found.transpose(0, 2, 3, 1)
 
-    verification = verify(
+    return verify(
         model,
         captured,
         lowered,
@@ -118,38 +149,6 @@ def pack(
         answer=answer,
         progress=progress,
     )
-    meta = {**lowered.graph.meta, "verified": asdict(verification)}
-    return Packed(graph=replace(lowered.graph, meta=meta), verification=verification)
-
-
-def _images(example: Tensor) -> Tensor:
-    if not isinstance(example, Tensor):
-        raise BitlensError(
-            f"pack: example is a {type(example).__name__}; give a tensor of images (n, c, h, w)"
-        )
-    if example.dim() == 4 and len(example) and not example.isfinite().all():
-        raise BitlensError("pack: example has values that are not finite")
-    return example.detach().cpu().contiguous()
-
-
-def _normalisation(
-    mean: Any, std: Any, channels: int
-) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    if mean is None and std is None:
-        return None
-    if mean is None or std is None:
-        raise BitlensError("pack: give mean and std together, or neither")
-    found = []
-    for name, given in (("mean", mean), ("std", std)):
-        numbers = tuple(float(n) for n in np.ravel(np.asarray(given, np.float64)))
-        if len(numbers) != channels or not all(isfinite(n) for n in numbers):
-            raise BitlensError(
-                f"pack: {name}={numbers}; give one finite number for each of {channels} channels"
-            )
-        found.append(numbers)
-    if min(found[1]) <= 0:
-        raise BitlensError(f"pack: std={found[1]}; every entry must be positive")
-    return found[0], found[1]
 
 
 def _described(lowered: Lowered, captured: Captured, model: nn.Module) -> Lowered:
@@ -206,7 +205,7 @@ def _why(node: Node, graph: Graph, captured: Captured, known: str) -> str:
     return known
 
 
-def _check_labels(graph: Graph) -> None:
+def _check_classes(graph: Graph) -> None:
     classes = graph.values[graph.output].shape[2]
     if graph.labels and len(graph.labels) != classes:
         raise BitlensError(
@@ -215,6 +214,11 @@ def _check_labels(graph: Graph) -> None:
 
 
 def _check_strict(graph: Graph, captured: Captured) -> None:
+    if not captured.layers:
+        raise BitlensError(
+            "pack: strict, and the net has no binary layer; make some with bitlens.binarize, or leave "
+            "strict out"
+        )
     packed = {node.name.partition("#")[0]: node for node in graph.nodes if node.op in BITS}
     for name, layer in _layers(captured).items():
         node = packed.get(name)

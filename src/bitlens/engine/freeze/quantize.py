@@ -12,31 +12,25 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from bitlens.engine.freeze.capture import BATCH, Captured
+from bitlens.engine.freeze.capture import Captured
 from bitlens.engine.freeze.flow import (
     Array,
     Flow,
     Op,
     Substitute,
-    View,
     ancestors_first,
     image_view,
     rewrite,
-    to_rows,
 )
-from bitlens.engine.freeze.moments import Moments
+from bitlens.engine.freeze.observe import Progress, Seen, observe
 from bitlens.engine.freeze.rounding import quantize_weights
 from bitlens.engine.graph import Window
 from bitlens.errors import BitlensError
 
 LARGEST_SUM = 2**31 // (255 * 128)
 """Weights a filter may have so that a sum of bytes times weights fits 32 bits."""
-
-SAMPLES = 1 << 18
-"""Numbers per tensor that a range is chosen from."""
 
 SHRINKS = np.linspace(1.0, 0.3, 36)
 """Parts of the full range that are tried."""
@@ -57,18 +51,6 @@ class Affine(NamedTuple):
 
     scale: np.float32
     zero: int
-
-
-class Seen(NamedTuple):
-    """What real convolutions read over the calibration images.
-
-    Attributes:
-        samples: by value that is read, numbers from it.
-        moments: by convolution, the second moments of its windows.
-    """
-
-    samples: dict[Op, list[Array]]
-    moments: dict[Op, Moments]
 
 
 def affine_of(low: float, high: float) -> Affine:
@@ -106,6 +88,7 @@ def quantize(
     calibration: Iterable[Tensor],
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
+    progress: Progress | None = None,
 ) -> None:
     """Turn the real convolutions of `flow` into int8 ones, in place.
 
@@ -114,13 +97,17 @@ def quantize(
         captured: what it was translated from; runs on the calibration images.
         calibration: float images as the net takes them.
         mean, std: normalisation of the images, or None where they are no bytes.
+        progress: called with the calibration images done and their number.
+
+    Raises:
+        BitlensError: a convolution reads numbers that are not finite, or the net returns its input.
     """
     convs = [
         op
         for op in ancestors_first([flow.answer.op])
         if op.kind == "float_conv" and _terms(op) < LARGEST_SUM
     ]
-    seen = _observe(flow, captured, convs, calibration)
+    seen = observe(flow, captured, convs, calibration, progress)
     if mean is not None and std is not None:
         pixels = Op(kind="image", shape=flow.input.shape, name="image")
         for conv in convs:
@@ -208,16 +195,6 @@ def _replace_float_image(
         raise BitlensError("pack: the net returns its input; there is nothing to pack")
 
 
-def shown_by(flow: Flow, captured: Captured) -> dict[Op, fx.Node]:
-    """A captured node that has the value of an operation, for those that have one."""
-    shown: dict[Op, fx.Node] = {}
-    for node, view in flow.views.items():
-        shown.setdefault(view.op, node)
-    if captured.image in flow.substitutes:
-        shown[flow.substitutes[captured.image].view.op] = captured.image
-    return shown
-
-
 def _affines(convs: Sequence[Op], seen: Seen) -> dict[Op, Affine]:
     found: dict[Op, Affine] = {}
     for source in dict.fromkeys(conv.inputs[0] for conv in convs):
@@ -227,54 +204,3 @@ def _affines(convs: Sequence[Op], seen: Seen) -> dict[Op, Affine]:
             # Signs as floats: -1 and +1 are the bytes 0 and 2, exactly.
             found[source] = Affine(np.float32(1), 1)
     return found
-
-
-def _observe(
-    flow: Flow, captured: Captured, convs: Sequence[Op], calibration: Iterable[Tensor]
-) -> Seen:
-    """What the convolutions read over the calibration images, samples thinned where there are many."""
-    shown = shown_by(flow, captured)
-    sources = {conv.inputs[0]: shown[conv.inputs[0]] for conv in convs if conv.inputs[0] in shown}
-    seen = Seen(
-        samples={source: [] for source in sources},
-        moments={conv: Moments(conv) for conv in convs if conv.inputs[0] in sources},
-    )
-    order = list(captured.module.graph.nodes)
-    order = order[: max((order.index(node) for node in sources.values()), default=-1) + 1]
-    pairs = list(pairs_of(calibration)) if sources else []
-    for pair in pairs:
-        values = run_nodes(captured, order, pair)
-        rows = {
-            source: to_rows(values[node], View(op=source, dims=flow.views[node].dims))
-            for source, node in sources.items()
-        }
-        for conv, moments in seen.moments.items():
-            moments.add(rows[conv.inputs[0]])
-        for source, real in rows.items():
-            flat = real.reshape(-1)
-            ends = np.asarray([flat.min(), flat.max()], np.float32)
-            thinned = flat[:: max(1, flat.size * len(pairs) // SAMPLES)]
-            seen.samples[source].append(np.concatenate([thinned, ends]))
-    return seen
-
-
-def pairs_of(calibration: Iterable[Tensor]) -> Iterable[Tensor]:
-    """All images two at a time; a last single one comes twice."""
-    for batch in calibration:
-        images = batch.detach().cpu().float().contiguous()
-        for start in range(0, len(images), BATCH):
-            pair = images[start : start + BATCH]
-            yield pair if len(pair) == BATCH else pair.repeat(BATCH, 1, 1, 1)
-
-
-@torch.no_grad()
-def run_nodes(captured: Captured, order: Sequence[fx.Node], pair: Tensor) -> dict[fx.Node, Tensor]:
-    """Values of the nodes of `order` for a pair of images."""
-    interpreter = fx.Interpreter(captured.module)
-    interpreter.env = dict(captured.constants)
-    for node in order:
-        if node.op == "placeholder":
-            interpreter.env[node] = pair
-        elif node not in interpreter.env and node.op == "call_function":
-            interpreter.env[node] = interpreter.run_node(node)
-    return interpreter.env

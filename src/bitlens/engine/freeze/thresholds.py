@@ -1,7 +1,7 @@
 """A sign behind per-channel arithmetic becomes a comparison with a threshold in front of it.
 
-Nothing is rearranged algebraically. In front of a binary convolution's arithmetic stand integers, few
-enough that the float32 chain is evaluated for each one and read off. Elsewhere a chain of increasing and
+Nothing is rearranged algebraically. In front of a binary convolution's arithmetic stand integers or halves,
+few enough that the float32 chain is evaluated for each one and read off. Elsewhere a chain of increasing and
 decreasing functions is monotone even after rounding, so the one number where the sign turns is found by
 bisection over all float32 numbers. Chains that turn more than once keep their arithmetic.
 """
@@ -30,20 +30,22 @@ class Threshold(NamedTuple):
     turned: Array
 
 
-def fold_thresholds(roots: list[Op]) -> None:
-    """Move every sign as far forward as only signs need what lies between; changes the ops in place."""
+def fold_thresholds(roots: list[Op]) -> dict[Op, tuple[Op, ...]]:
+    """Move every sign as far forward as only signs need what lies between; changes the ops in place.
+
+    Returns:
+        For every sign, the steps that its threshold now stands for, in order.
+    """
     order = ancestors_first(roots)
     users = users_of(order)
     only_signs: dict[Op, bool] = {}
     for op in reversed(order):
         passes = op.kind in PER_CHANNEL and not op.open and op not in roots
         only_signs[op] = op.kind == "sign" or (passes and all(only_signs[u] for u in users[op]))
-    for op in order:
-        if op.kind == "sign":
-            _fold(op, only_signs)
+    return {op: _fold(op, only_signs) for op in order if op.kind == "sign"}
 
 
-def _fold(sign: Op, only_signs: dict[Op, bool]) -> None:
+def _fold(sign: Op, only_signs: dict[Op, bool]) -> tuple[Op, ...]:
     chain: list[Op] = []
     source = sign.inputs[0]
     while source.kind in PER_CHANNEL and only_signs[source]:
@@ -59,6 +61,7 @@ def _fold(sign: Op, only_signs: dict[Op, bool]) -> None:
     sign.inputs = (source,)
     sign.a = found.at
     sign.b = found.turned.astype(np.uint8) if found.turned.any() else None
+    return tuple(chain)
 
 
 def evaluate(chain: Sequence[Op], t: Array, channels: slice = slice(None)) -> Array:
@@ -84,14 +87,17 @@ def evaluate(chain: Sequence[Op], t: Array, channels: slice = slice(None)) -> Ar
 
 
 def reachable_sums(conv: Op) -> Array:
-    """Every integer that a binary convolution can make, float32, ascending.
+    """Every number that a binary convolution can make, float32, ascending.
 
-    Without positions that count nothing all sums have the parity of the number of weights.
+    Without positions that count nothing all sums of signs have the parity of the number of weights. Levels
+    0 and 1 make every integer, and halves too where a padded position counts 1/2.
     """
     assert conv.weights is not None
     terms = int(np.prod(conv.weights.shape[1:]))
-    every = conv.unit or (conv.pad == 0 and any(conv.window.pads))
-    return np.arange(-terms, terms + 1, 1 if every else 2, dtype=np.float32)
+    between = conv.pad == 0 and any(conv.window.pads)
+    if conv.unit and between:
+        return np.arange(-2 * terms, 2 * terms + 1, dtype=np.float32) / 2
+    return np.arange(-terms, terms + 1, 1 if conv.unit or between else 2, dtype=np.float32)
 
 
 def integer_threshold(chain: Sequence[Op], conv: Op) -> Threshold | None:

@@ -57,16 +57,15 @@ class Translation:
     def make(
         self, kind: OpKind, *inputs: Op, shape: Shape, name: str | None = None, **fields: Any
     ) -> Op:
-        """An operation, or the equal one that exists already."""
-        key = (kind, inputs, shape, *((k, _frozen(v)) for k, v in sorted(fields.items())))
+        """An operation, or the equal one that exists already.
+
+        A layer is itself alone, whatever other layer has equal weights and the same input.
+        """
+        name = self.path if name is None else name
+        layer = name if "weights" in fields else None
+        key = (kind, inputs, shape, layer, *((k, _frozen(v)) for k, v in sorted(fields.items())))
         if key not in self._made:
-            self._made[key] = Op(
-                kind=kind,
-                inputs=inputs,
-                shape=shape,
-                name=self.path if name is None else name,
-                **fields,
-            )
+            self._made[key] = Op(kind=kind, inputs=inputs, shape=shape, name=name, **fields)
         return self._made[key]
 
     def step(self, kind: OpKind, view: View, *others: Op, **fields: Any) -> View:

@@ -3,8 +3,8 @@
 The captured net runs in torch, operator by operator, with two liberties. An int8 convolution computes
 what it is defined to compute, in float64 where all its integers are exact. And where the order of a sum or
 the last bit is open (real convolutions, means, smooth functions), the engine's number takes the place of
-torch's once both are close. Everything else is torch's own arithmetic, and every sign that the engine wrote
-must be the one that torch computes from it.
+torch's once both are close. Everything else is torch's own arithmetic, and every sign and every number that
+the engine wrote must be the one that torch computes, to the last bit. Thresholds are checked where they turn.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from bitlens.engine.freeze.capture import BATCH, Captured
 from bitlens.engine.freeze.flow import Array, to_rows
 from bitlens.engine.freeze.interpret import CLOSE, SideBySide, distance
 from bitlens.engine.freeze.lower import Lowered
+from bitlens.engine.freeze.observe import pairs_of, run_nodes
 from bitlens.engine.freeze.pixels import image_bytes, normalised
-from bitlens.engine.freeze.quantize import pairs_of, run_nodes
+from bitlens.engine.freeze.turns import check_turns
 from bitlens.errors import BitlensError
 
 Trace = Callable[[Array], Mapping[str, Array]]
@@ -56,9 +57,13 @@ class Verification:
     top1_changes: int
 
     def __str__(self) -> str:
+        signs = (
+            f"{self.codes:,} signs of {self.layers} layers on {self.images} images equal torch's bit for bit"
+            if self.layers
+            else f"no signs to compare, the net has no binary layer; {self.images} images answered"
+        )
         return (
-            f"{self.codes:,} signs of {self.layers} layers on {self.images} images equal torch's bit "
-            f"for bit; predictions identical: {self.identical:,} of {self.answers:,}; against the net "
+            f"{signs}; predictions identical: {self.identical:,} of {self.answers:,}; against the net "
             f"with float32 in place of int8, {self.top1_changes:,} of them change, logits by at most "
             f"{self.largest:.3g}"
         )
@@ -87,6 +92,7 @@ def verify(
     Raises:
         BitlensError: a sign differs, an open sum is not close, or the captured net is not the net.
     """
+    check_turns(lowered)
     check = SideBySide(captured, lowered)
     own, packed, simulated = [], [], []
     for pair in pairs_of([images]):

@@ -1,7 +1,7 @@
 """Machine code of the kernels kept on disk, so that only the first process on a machine compiles them.
 
-One object file for each CPU lies in a folder named after a digest of all sources of the kernels and of the
-compiler's version: other sources, other folder.
+One object file for each target of the compiler lies in a folder named after a digest of all sources of the
+kernels and of the compiler's version: other sources, other folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -88,9 +88,20 @@ def digest() -> str:
     return found.hexdigest()[:16]
 
 
+def _file(target: str) -> Path:
+    """Where the code for a target is kept."""
+    return root() / digest() / (hashlib.sha256(target.encode()).hexdigest()[:16] + ".o")
+
+
+_ELSEWHERE = (
+    "Numba is set for another CPU than the environment says (by a .numba_config.yaml, or by this program), "
+    "so every start like this one compiles; set NUMBA_CPU_NAME and NUMBA_CPU_FEATURES instead"
+)
+
+
 def _load(progress: Callable[[str], None]) -> Kernels:
     started = time.perf_counter()
-    file = root() / digest() / (hashlib.sha256(target().encode()).hexdigest()[:16] + ".o")
+    file = _file(target())
     kept: Path | None = file
     code = _read(file)
     compiled = False
@@ -100,8 +111,11 @@ def _load(progress: Callable[[str], None]) -> Kernels:
                 code = _read(file)
                 if code is None:
                     code, compiled = _compile(progress), True
-                    _write(code, file)
+                    kept = _file(code.target)
+                    _write(code, kept)
                     _forget(file.parent)
+                    if kept != file:
+                        progress(_ELSEWHERE)
         except OSError as error:
             kept = None
             progress(
@@ -116,7 +130,7 @@ def _load(progress: Callable[[str], None]) -> Kernels:
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def _alone(file: Path) -> Generator[None]:
     """Hold others back meanwhile: who starts at the same time waits, and then reads."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".lock").open("w") as lock:
@@ -126,7 +140,7 @@ def _alone(file: Path) -> Iterator[None]:
 
 
 def _compile(progress: Callable[[str], None]) -> Code:
-    progress("compiling kernels for this CPU, once, about 20 s")
+    progress("compiling kernels for this CPU, once, about 8 s")
     return _build()
 
 
@@ -161,9 +175,12 @@ def _read(file: Path) -> Code | None:
         code = Code(
             machine=machine,
             triple=note["triple"],
+            target=note["target"],
             kernel=note["kernel"],
             needs=tuple(note["needs"]),
         )
+        if _file(code.target).name != file.name:
+            return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     try:
@@ -179,7 +196,7 @@ def _write(code: Code, file: Path) -> None:
         "triple": code.triple,
         "kernel": code.kernel,
         "needs": code.needs,
-        "target": target(),
+        "target": code.target,
     }
     _replace(file, code.machine)
     _replace(file.with_suffix(".json"), json.dumps(note, indent=1).encode())

@@ -19,8 +19,11 @@ Run = Callable[[int, int], None]
 """Runs a program: address of its first row, and number of rows."""
 
 ENTRY = "bitlens_run"
-_CALLED = ("expf", "memcpy", "memmove", "memset")
-"""What the compiler may call on its own, besides what the module declares."""
+_CALLED = ("expf", "fmaf", "memcpy", "memmove", "memset", "rintf")
+"""What the compiler may call on its own, besides what the module declares: fmaf and rintf for a CPU without
+instructions for them."""
+_WITHOUT_AVX = ("corei7-avx", "core-avx-i", "sandybridge", "ivybridge", "nocona")
+"""CPUs that Numba keeps from AVX unless told otherwise."""
 _LIBRARIES = (None, "libm.so.6", "libm.so", "libSystem.dylib", "ucrtbase", "vcruntime140")
 """Where those functions are, on one system or another; None is the process itself."""
 _ENTRY = """
@@ -41,28 +44,52 @@ class Code:
     Attributes:
         machine: an object file that defines `ENTRY`.
         triple: the system that it is for, as LLVM writes it.
+        target: what it was compiled for, as `target` writes it.
         kernel: name of the instruction set that the tiles use.
         needs: functions of the C library that it calls.
     """
 
     machine: bytes
     triple: str
+    target: str
     kernel: str
     needs: tuple[str, ...]
 
 
-@functools.cache
 def target() -> str:
-    """What decides the code: the CPU, and the settings that let Numba take it for another."""
+    """What the compiler would compile for: system, CPU, its instructions and effort, as Numba finds them.
+
+    Numba itself is not asked, because its import takes longer than all else. Of its settings these four
+    decide, taken from the environment: NUMBA_CPU_NAME, NUMBA_CPU_FEATURES, NUMBA_ENABLE_AVX, NUMBA_OPT.
+    """
     _start()
-    settings = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_")]
-    features = llvm.get_host_cpu_features().flatten()
-    return "\n".join((llvm.get_process_triple(), llvm.get_host_cpu_name(), features, *settings))
+    cpu = os.environ.get("NUMBA_CPU_NAME", llvm.get_host_cpu_name())
+    features = os.environ.get("NUMBA_CPU_FEATURES")
+    if features is None:
+        found = llvm.get_host_cpu_features()
+        if not _number("NUMBA_ENABLE_AVX", cpu not in _WITHOUT_AVX):
+            found.update({name: False for name in found if name.startswith("avx")})
+        features = found.flatten()
+    effort = os.environ.get("NUMBA_OPT")
+    if effort != "max":
+        effort = str(_number("NUMBA_OPT", 3))
+    return _target(llvm.get_process_triple(), cpu, features, effort)
+
+
+def _number(name: str, default: int) -> int:
+    try:
+        return int(os.environ.get(name, default))
+    except ValueError:
+        return default
+
+
+def _target(triple: str, cpu: str, features: str, effort: str) -> str:
+    return "\n".join((triple, cpu, features, f"optimisation {effort}"))
 
 
 def build() -> Code:
     """Compile the walker, with all kernels, for this CPU."""
-    from numba import int64
+    from numba import config, int64
     from numba.core.registry import cpu_target
 
     from bitlens.engine.kernels.isa import host
@@ -75,17 +102,22 @@ def build() -> Code:
     module.link_in(
         llvm.parse_assembly(_ENTRY.format(name=compiled.fndesc.llvm_func_name, entry=ENTRY))
     )
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    # Numba's cached property is no property to a checker.
+    context: Any = cpu_target.target_context
+    triple, cpu, features = context.codegen().magic_tuple()
     machine = llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=3, reloc="pic", codemodel="jitdefault", jit=True
     )
     _strip(module, machine)
+    settings: Any = config
+    effort = "max" if settings.OPT.is_opt_max else str(int(settings.OPT))
     needs = tuple(
         f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")
     )
     return Code(
         machine=machine.emit_object(module),
         triple=triple,
+        target=_target(triple, cpu, features, effort),
         kernel=host().name,
         needs=(*needs, *_CALLED),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import llvmlite.binding as llvm
 from numba.core.registry import cpu_target
@@ -37,16 +38,13 @@ define i32 @signed_dot(<64 x i8> %x, <64 x i8> %w) {
 }
 """
 
-NAMES = ("avx512-vpopcntdq", "avx2", "neon", "generic")
-"""What `Isa.name` can be, fastest first."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Isa:
     """Instructions a tile may count on.
 
     Attributes:
-        name: one of `NAMES`.
+        name: "avx512-vpopcntdq", "avx2", "neon" or "generic".
         dot: how four bytes are multiplied and summed: "vpdpbusd-512", "vpdpbusd-256", "pmaddwd-256",
             "pmaddwd-128", "sdot" or "multiply".
     """
@@ -89,7 +87,9 @@ def inspect(triple: str, cpu: str, features: str) -> Isa:
 @functools.cache
 def host() -> Isa:
     """What Numba compiles for in this process."""
-    return inspect(*cpu_target.target_context.codegen().magic_tuple())
+    # Numba's cached property is no property to a checker.
+    context: Any = cpu_target.target_context
+    return inspect(*context.codegen().magic_tuple())
 
 
 def _recognise(triple: str, assembly: str) -> Isa:

@@ -80,8 +80,9 @@ def accumulate(builder: ir.IRBuilder, isa: Isa, opcode: int, source: Source) -> 
 
 def _accumulate(builder: ir.IRBuilder, isa: Isa, opcode: int, source: Source) -> Grid:
     pixels, vectors = len(source.inputs), source.vectors
-    start = [_START.get(opcode)] * (pixels * vectors)
-    if source.start is not None:
+    if source.start is None:
+        start = [_START[opcode]] * (pixels * vectors)
+    else:
         start = [value for row in source.start for value in row]
 
     def turn(term: ir.Value, state: list[ir.Value]) -> list[ir.Value]:

@@ -10,8 +10,8 @@ is a Numba function without the GIL, to be called from another one.
 
 What it touches besides the row:
 
-* inputs: 4 bytes a term of POPCOUNT, DOT, MULTIPLY, SIGNED; 64 bytes a vector of 16 channels of the
-  others.
+* inputs: 4 bytes a term of POPCOUNT, DOT, MULTIPLY, SIGNED, single ones for a loose term; 64 bytes a vector
+  of 16 channels of the others.
 * constants (GAIN, OFFSET, A, B): whole vectors of 16 channels.
 * ADD_VALUE and MULTIPLY_VALUE read, and STORE writes, whole vectors of 16 channels, STORE below LIMIT
   only. QUANTIZE writes channels below LIMIT. SIGN writes one uint16 for each vector begun.

@@ -19,7 +19,7 @@ from bitlens.engine.kernels import rows
 Floats = npt.NDArray[np.float32]
 
 
-def peek(address: int, dtype: npt.DTypeLike, count: int) -> npt.NDArray:
+def peek(address: int | np.int64, dtype: npt.DTypeLike, count: int) -> npt.NDArray:
     """The memory at an address as an array, which may be written."""
     kind = np.dtype(dtype)
     memory = (ctypes.c_uint8 * (kind.itemsize * count)).from_address(int(address))

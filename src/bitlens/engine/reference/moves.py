@@ -49,57 +49,44 @@ def flatten(x: Floats) -> Floats:
 def resize(x: Floats, node: Node) -> Floats:
     """torch's `interpolate`: source positions in float32 as torch takes them, sums in float64."""
     factors: Any = node.attributes.get("scale") or (None, None)
-    if node.attributes["mode"] == "nearest":
-        rows, columns = (
-            nearest(x.shape[axis], node.shape[axis - 1], factors[axis - 1]) for axis in (1, 2)
-        )
-        return x[:, rows][:, :, columns]
+    nearest = node.attributes["mode"] == "nearest"
     corners = bool(node.attributes.get("align_corners", False))
     y = x.astype(np.float64)
     for axis in (1, 2):
-        size, out = x.shape[axis], node.shape[axis - 1]
-        first, second, share = between(size, out, factors[axis - 1], corners)
-        share = share.reshape((-1, 1, 1) if axis == 1 else (-1, 1)).astype(np.float64)
-        y = y.take(first, axis) * (1 - share) + y.take(second, axis) * share
+        size, out, factor = x.shape[axis], node.shape[axis - 1], factors[axis - 1]
+        # A side that keeps its size is copied, whatever the factor says.
+        if size == out:
+            continue
+        if nearest:
+            # Twice the size is exactly that, whatever the factor says.
+            step = np.float32(0.5) if out == 2 * size else _step(size, out, factor)
+            sources = [min(int(np.floor(np.float32(i) * step)), size - 1) for i in range(out)]
+            y = np.stack([y.take(source, axis) for source in sources], axis)
+            continue
+        places = [_place(i, size, out, factor, corners) for i in range(out)]
+        y = np.stack([_blend(y, axis, place) for place in places], axis)
     return y.astype(np.float32)
 
 
-def _source_step(size: int, out: int, factor: float | None) -> np.float32:
-    if factor is None:
-        return np.float32(size) / np.float32(out)
-    return np.float32(1.0 / factor)
+def _step(size: int, out: int, factor: float | None) -> np.float32:
+    """Source positions from one output to the next: by the factor if there is one, else by the sizes."""
+    return np.float32(size) / np.float32(out) if factor is None else np.float32(1 / factor)
 
 
-def nearest(size: int, out: int, factor: float | None) -> Array:
-    """Source positions of a nearest resize along one side, (out,)."""
-    if out == size:
-        return np.arange(out)
-    if out == 2 * size:
-        return np.arange(out) // 2
-    step = _source_step(size, out, factor)
-    return np.minimum(np.floor(np.arange(out, dtype=np.float32) * step).astype(int), size - 1)
+def _place(i: int, size: int, out: int, factor: float | None, corners: bool) -> np.float32:
+    """Where output i lies in the source: corner on corner, or centres of equal shares of the side."""
+    half = np.float32(0.5)
+    if not corners:
+        return max((np.float32(i) + half) * _step(size, out, factor) - half, np.float32(0))
+    return np.float32(i) * (np.float32(size - 1) / np.float32(max(out - 1, 1)))
 
 
-def between(
-    size: int, out: int, factor: float | None, align_corners: bool
-) -> tuple[Array, Array, Floats]:
-    """Two source positions of a bilinear resize along one side, and the share of the second.
-
-    Like torch, a side that keeps its size is copied, whatever the factor says.
-    """
-    where = np.arange(out, dtype=np.float32)
-    if out == size:
-        return np.arange(out), np.arange(out), np.zeros(out, np.float32)
-    if align_corners:
-        step = np.float32(size - 1) / np.float32(out - 1) if out > 1 else np.float32(0)
-        where = where * step
-    else:
-        step = _source_step(size, out, factor)
-        where = np.maximum(step * (where + np.float32(0.5)) - np.float32(0.5), np.float32(0))
-    first = np.minimum(where.astype(int), size - 1)
-    second = np.minimum(first + 1, size - 1)
-    share = np.clip(where - first.astype(np.float32), 0, 1).astype(np.float32)
-    return first, second, share
+def _blend(y: Array, axis: int, place: np.float32) -> Array:
+    """The number at a place between two, which end at the image's last."""
+    last = y.shape[axis] - 1
+    first = min(int(place), last)
+    share = float(min(place - np.float32(first), np.float32(1)))
+    return y.take(first, axis) * (1 - share) + y.take(min(first + 1, last), axis) * share
 
 
 def _sigmoid(x: Array) -> Array:

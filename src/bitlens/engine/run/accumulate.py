@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from bitlens.engine.run.memory import Place
 from bitlens.engine.words import unpack_blocks, unpack_rows, words_for
 
 Array = npt.NDArray[Any]
+PART = 1 << 15
+"""Weights taken to float64 at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class Accumulator:
 
     Attributes:
         opcode: which tile.
+        channels: output channels.
         groups: groups, after the merging of small ones.
         offsets: int64 (terms + 4 * loose,), bytes from the window's first byte.
         loose: terms of four bytes with an offset each, after the others.
@@ -33,9 +37,12 @@ class Accumulator:
         gain: float32 (channels,), or None.
         table: (classes, channels), int32 where signs are counted, else float32; or None.
         steps: bytes into the table for each output row and each output column.
+        first, start: where the first output channel, and the first byte of the input, lie in a pixel.
+        rest: groups that were over when the others were merged, for a row of their own.
     """
 
     opcode: int
+    channels: int
     groups: int = 1
     offsets: Array
     loose: int = 0
@@ -44,6 +51,9 @@ class Accumulator:
     gain: Array | None = None
     table: Array | None = None
     steps: tuple[Array, Array]
+    first: int = 0
+    start: int = 0
+    rest: Accumulator | None = None
 
 
 def whole_channels(numbers: Array, fill: float = 0.0) -> Array:
@@ -111,6 +121,7 @@ def _binary(graph: Graph, node: Node, source: Place) -> Accumulator:
     table = _whole(table, 0, np.int32)
     return Accumulator(
         opcode=r.POPCOUNT,
+        channels=o,
         groups=node.groups,
         offsets=offsets,
         group_step=4 * words,
@@ -140,9 +151,14 @@ def _expanded(graph: Graph, node: Node, source: Place, cg: int) -> Accumulator:
 def _int8(graph: Graph, node: Node, source: Place) -> Accumulator:
     weights, scale, zero = (graph.tensors[str(n)] for n in (node.weights, node.scale, node.zero))
     o, cg = weights.shape[0], weights.shape[3]
-    zeros = zero.astype(np.float64).reshape(node.groups, 1, 1, 1, cg)
-    grouped = weights.astype(np.float64).reshape(node.groups, -1, *weights.shape[1:])
-    taps = (grouped * zeros).sum(-1).reshape(o, *node.window.kernel)
+    taps = np.empty((node.groups, o // node.groups * math.prod(node.window.kernel)))
+    rows = weights.reshape(*taps.shape, cg)
+    zeros = zero.astype(np.float64).reshape(node.groups, cg)
+    some = max(1, PART // cg)
+    for group, first in np.ndindex(node.groups, -(-taps.shape[1] // some)):
+        part = slice(first * some, (first + 1) * some)
+        taps[group, part] = (rows[group, part].astype(np.float64) * zeros[group]).sum(-1)
+    taps = taps.reshape(o, *node.window.kernel)
     kinds = _sides(graph, node)
     table = -scale.astype(np.float64) * kinds.inside_sums(taps)
     return _dot(node, source, weights, scale, table, kinds)
@@ -151,26 +167,55 @@ def _int8(graph: Graph, node: Node, source: Place) -> Accumulator:
 def _dot(
     node: Node, source: Place, weights: Array, gain: Array, table: Array, kinds: Classes
 ) -> Accumulator:
-    merged, groups = layout.merge_groups(weights, node.groups)
-    cg = merged.shape[3]
-    run = groups == 1 and node.window.dilation[1] == 1
-    if run:
-        offsets, blocks, loose = _runs(node, source, merged)
-    else:
-        offsets = _offsets(node, source, 4 * np.arange(-(-cg // 4), dtype=np.int64))
-        blocks, loose = layout.dot_blocks(merged, groups), 0
-    wide = whole_channels(table)
-    return Accumulator(
-        opcode=r.DOT,
-        groups=groups,
-        offsets=offsets,
-        loose=loose,
-        group_step=cg,
-        weights=blocks,
-        gain=whole_channels(gain),
-        table=wide,
-        steps=kinds.steps(4 * wide.shape[-1]),
-    )
+    def of_run(run: _Run) -> Accumulator:
+        merged, channels = run.weights, slice(run.first, run.first + len(run.weights))
+        cg = merged.shape[3]
+        # Where a group is the whole pixel, a row of the window is one run of bytes.
+        if cg == source.pixel and node.window.dilation[1] == 1:
+            offsets, blocks, loose = _runs(node, source, merged)
+        else:
+            offsets = _offsets(node, source, 4 * np.arange(-(-cg // 4), dtype=np.int64))
+            blocks, loose = layout.dot_blocks(merged, run.groups), 0
+        wide = whole_channels(table[..., channels])
+        return Accumulator(
+            opcode=r.DOT,
+            channels=len(merged),
+            groups=run.groups,
+            offsets=offsets,
+            loose=loose,
+            group_step=cg,
+            weights=blocks,
+            gain=whole_channels(gain[channels]),
+            table=wide,
+            steps=kinds.steps(4 * wide.shape[-1]),
+            first=run.first,
+            start=run.start,
+        )
+
+    return _chain([of_run(run) for run in _joined(node, weights)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """Groups that are merged alike: their weights, how many are left, first output and input channel."""
+
+    weights: Array
+    groups: int
+    first: int
+    start: int
+
+
+def _joined(node: Node, weights: Array) -> Iterator[_Run]:
+    each, cg, group = len(weights) // node.groups, weights.shape[3], 0
+    for count, together in layout.joined_groups(node.groups, each):
+        part = weights[group * each : (group + count) * each]
+        merged = layout.merge_groups(part, count, together)
+        yield _Run(weights=merged, groups=count // together, first=group * each, start=group * cg)
+        group += count
+
+
+def _chain(sums: list[Accumulator]) -> Accumulator:
+    return sums[0] if len(sums) == 1 else replace(sums[0], rest=sums[1])
 
 
 def _runs(node: Node, source: Place, weights: Array) -> tuple[Array, Array, int]:
@@ -195,16 +240,21 @@ def _runs(node: Node, source: Place, weights: Array) -> tuple[Array, Array, int]
 
 
 def _multiply(node: Node, source: Place, weights: Array) -> Accumulator:
-    merged, groups = layout.merge_groups(weights, node.groups)
-    cg = merged.shape[3]
-    return Accumulator(
-        opcode=r.MULTIPLY,
-        groups=groups,
-        offsets=_offsets(node, source, 4 * np.arange(cg, dtype=np.int64)),
-        group_step=4 * cg,
-        weights=layout.multiply_blocks(merged, groups),
-        steps=_no_classes(node),
-    )
+    def of_run(run: _Run) -> Accumulator:
+        cg = run.weights.shape[3]
+        return Accumulator(
+            opcode=r.MULTIPLY,
+            channels=len(run.weights),
+            groups=run.groups,
+            offsets=_offsets(node, source, 4 * np.arange(cg, dtype=np.int64)),
+            group_step=4 * cg,
+            weights=layout.multiply_blocks(run.weights, run.groups),
+            steps=_no_classes(node),
+            first=run.first,
+            start=4 * run.start,
+        )
+
+    return _chain([of_run(run) for run in _joined(node, weights)])
 
 
 def _float(graph: Graph, node: Node, source: Place) -> Accumulator:
@@ -218,6 +268,7 @@ def _signed(graph: Graph, node: Node, source: Place) -> Accumulator:
         return _multiply(node, source, unpack_rows(words, cg).transpose(0, 2, 3, 1))
     return Accumulator(
         opcode=r.SIGNED,
+        channels=node.shape[2],
         groups=node.groups,
         offsets=_offsets(node, source, 4 * np.arange(cg, dtype=np.int64)),
         group_step=4 * cg,
@@ -229,7 +280,10 @@ def _signed(graph: Graph, node: Node, source: Place) -> Accumulator:
 def _maximum(graph: Graph, node: Node, source: Place) -> Accumulator:
     zero = np.zeros(1, np.int64)
     return Accumulator(
-        opcode=r.MAXIMUM, offsets=_offsets(node, source, zero), steps=_no_classes(node)
+        opcode=r.MAXIMUM,
+        channels=node.shape[2],
+        offsets=_offsets(node, source, zero),
+        steps=_no_classes(node),
     )
 
 
@@ -247,6 +301,7 @@ def _sum(graph: Graph, node: Node, source: Place) -> Accumulator:
     table = whole_channels(np.repeat(divisors[:, :, None], source.shape[2], axis=2), 1.0)
     return Accumulator(
         opcode=r.SUM,
+        channels=node.shape[2],
         offsets=_offsets(node, source, np.zeros(1, np.int64)),
         table=table,
         steps=kinds.steps(4 * table.shape[-1]),

@@ -12,6 +12,10 @@ BAND_BYTES = 512 * 1024
 """A map larger than this would leave the second-level cache before the pooling reads it."""
 
 
+MOST_ROWS = 1024
+"""Rows of a map that is made in bands: a program has rows of its own for every one or two."""
+
+
 def find_bands(graph: Graph, nodes: Sequence[Node]) -> dict[int, Node]:
     """Poolings that take a large map which nobody else reads, by the id of the node that makes it."""
     found: dict[int, Node] = {}
@@ -35,7 +39,7 @@ def _worthwhile(graph: Graph, nodes: Sequence[Node], pool: Node) -> bool:
     alone = sum(value in node.reads for node in nodes) == 1 and value != graph.output
     height, width, channels = graph.values[value].shape
     large = height * width * pixel_bytes("float", channels) > BAND_BYTES
-    if not alone or not large or 2 * _ring_rows(pool) > height:
+    if not alone or not large or height > MOST_ROWS or 2 * _ring_rows(pool) > height:
         return False
     # A window that lies outside altogether has no row to wait for.
     return all(_seen(pool, y, height) for y in range(pool.shape[0]))

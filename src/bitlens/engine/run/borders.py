@@ -17,10 +17,30 @@ from bitlens.engine.graph import Node, Window
 Array = npt.NDArray[Any]
 
 
-def positions(window: Window, axis: int, outputs: int) -> npt.NDArray[np.int64]:
-    """Rows (axis 0) or columns (axis 1) that the window of each output reads, (outputs, kernel)."""
-    first = np.arange(outputs)[:, None] * window.stride[axis] - window.pads[axis]
-    return first + np.arange(window.kernel[axis]) * window.dilation[axis]
+def spans(
+    window: Window, axis: int, outputs: int, size: int, extent: int = 0
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Classes of output rows (axis 0) or columns (axis 1) by what of their window lies inside the image.
+
+    Args:
+        window: the geometry.
+        axis: which side.
+        outputs: output rows or columns.
+        size: rows or columns of the image.
+        extent: how many beyond it, on each side, still count as inside.
+
+    Returns:
+        First position inside and one past the last of each class, (classes, 2), both 0 where none is; and
+        the class of each output, (outputs,).
+    """
+    start = np.arange(outputs, dtype=np.int64) * window.stride[axis] - window.pads[axis]
+    step, kernel = window.dilation[axis], window.kernel[axis]
+    first = -((start + extent) // step)
+    past = (size - 1 + extent - start) // step + 1
+    inside = np.stack([first, past], 1).clip(0, kernel)
+    inside[inside[:, 0] >= inside[:, 1]] = 0
+    kinds, of = np.unique(inside, axis=0, return_inverse=True)
+    return kinds, of.reshape(-1).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +80,9 @@ def classes(node: Node, size: tuple[int, int], extent: tuple[int, int] = (0, 0))
     """
     sides = []
     for axis in (0, 1):
-        seen = positions(node.window, axis, node.shape[axis])
-        inside = (seen >= -extent[axis]) & (seen < size[axis] + extent[axis])
-        kinds, of = np.unique(inside, axis=0, return_inverse=True)
-        sides.append((kinds, of.reshape(-1).astype(np.int64)))
+        kinds, of = spans(node.window, axis, node.shape[axis], size[axis], extent[axis])
+        taps = np.arange(node.window.kernel[axis])
+        sides.append(((taps >= kinds[:, :1]) & (taps < kinds[:, 1:]), of))
     (rows, of_row), (columns, of_column) = sides
     return Classes(rows=rows, columns=columns, of_row=of_row, of_column=of_column)
 

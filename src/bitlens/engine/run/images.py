@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from bitlens.engine.graph import Graph
 from bitlens.errors import BitlensError, unknown
 
 Array = npt.NDArray[Any]
-Layout = Literal["nchw", "nhwc"]
 LAYOUTS = ("nchw", "nhwc")
 
 
@@ -81,18 +80,35 @@ def take_images(graph: Graph, images: Any, layout: str) -> Images:
 def _array(images: Any) -> tuple[Array, bool]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images, torch.Tensor):
-        if images.device.type != "cpu":
-            raise BitlensError(
-                f"images lie on {images.device}; this net runs on the CPU: images.cpu()"
-            )
-        if images.dtype == torch.bfloat16:
-            raise BitlensError("images are bfloat16; a net takes uint8 or float32: images.float()")
-        return images.detach().numpy(), True
+        return _of_tensor(torch, images), True
+    if isinstance(images, np.ma.MaskedArray):
+        raise BitlensError(
+            "images are a masked array; say what is behind the mask: images.filled(0)"
+        )
     if not isinstance(images, np.ndarray):
         raise BitlensError(
             f"images are a {type(images).__name__}; bring a numpy array or a torch tensor (n, c, h, w)"
         )
     return images, False
+
+
+def _of_tensor(torch: Any, images: Any) -> Array:
+    """The numbers of a tensor, in place."""
+    kind = str(images.dtype).removeprefix("torch.")
+    if images.layout != torch.strided:
+        raise BitlensError(
+            f"images are a tensor of layout {images.layout}; a net takes an ordinary one: images.to_dense()"
+        )
+    if images.device.type != "cpu":
+        raise BitlensError(f"images lie on {images.device}; this net runs on the CPU: images.cpu()")
+    if images.is_quantized:
+        raise BitlensError(f"images are {kind}; a net takes uint8 or float32: images.dequantize()")
+    if images.dtype not in (torch.uint8, torch.float32):
+        raise BitlensError(f"images are {kind}; a net takes uint8 or float32: images.float()")
+    try:
+        return images.detach().numpy()
+    except (RuntimeError, TypeError) as error:
+        raise BitlensError(f"images are a tensor without numbers to read: {error}") from None
 
 
 def _check_shape(graph: Graph, array: Array, layout: str) -> None:

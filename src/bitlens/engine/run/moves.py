@@ -15,7 +15,7 @@ from bitlens.engine.kernels import rows as r
 from bitlens.engine.run.memory import Place
 from bitlens.engine.run.program import Builder
 from bitlens.engine.run.sources import between, nearest, padded, taken
-from bitlens.errors import BitlensError, unknown
+from bitlens.errors import unknown
 
 Array = npt.NDArray[Any]
 
@@ -173,19 +173,11 @@ class Moves:
             offset += channels
 
     def _pad(self, node: Node, source: Place, target: Place) -> None:
-        mode = str(node.attributes.get("mode") or "constant")
-        value: Any = node.attributes.get("value") or 0.0
+        mode = str(node.attributes.get("mode", "constant"))
+        value: Any = node.attributes.get("value", 0.0)
         pads, channels = _numbers(node, "pads", 4), _numbers(node, "channels", 2)
         rows = padded(source.shape[0], pads[0], pads[2], mode)
         columns = padded(source.shape[1], pads[1], pads[3], mode)
-        if source.kind == "codes":
-            if mode == "constant" or any(channels):
-                raise BitlensError(
-                    f"{node.name}: signs are padded by reflect, replicate or circular alone; "
-                    "a convolution takes the constant as its pad"
-                )
-            self._gather(source, target, rows, columns, words(source))
-            return
         if any(channels):
             self._fill(target, value)
         self._gather(
@@ -210,11 +202,6 @@ class Moves:
             taken(node.attributes.get(name), size)
             for name, size in zip(("rows", "columns", "channels"), source.shape, strict=True)
         )
-        if source.kind == "codes":
-            if len(channels) != source.shape[2] or channels.step != 1:
-                raise BitlensError(f"{node.name}: channels of signs cannot be sliced; slice floats")
-            self._gather(source, target, rows, columns, words(source))
-            return
         self._gather(
             source,
             target,

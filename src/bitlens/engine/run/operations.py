@@ -182,7 +182,7 @@ def _writes(node: Node, result: Order) -> tuple[str, ...]:
 
 
 def _values(steps: Sequence[Step], result: Order) -> tuple[str, ...]:
-    return tuple(result.home(str(s.value)) for s in steps if changes(s) and s.value is not None)
+    return tuple(result.home(s.value) for s in steps if changes(s) and s.value is not None)
 
 
 def _add_node(graph: Graph, node: Node, result: Order) -> None:

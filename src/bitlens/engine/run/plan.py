@@ -6,12 +6,14 @@ from dataclasses import replace
 
 from bitlens.engine.graph import Graph
 from bitlens.engine.kernels import rows as r
+from bitlens.engine.run.budget import check_arena, check_tables
 from bitlens.engine.run.fuse import fuse
 from bitlens.engine.run.memory import Place, Span, arrange
 from bitlens.engine.run.moves import Moves
 from bitlens.engine.run.operations import Operation, Order, order
 from bitlens.engine.run.program import Builder, Program
 from bitlens.engine.run.tiles import Tiles
+from bitlens.errors import BitlensError
 
 
 def plan(graph: Graph, *, whole: bool = False) -> Program:
@@ -25,7 +27,18 @@ def plan(graph: Graph, *, whole: bool = False) -> Program:
     Returns:
         The program. Its first row is to be filled with the copy of the caller's image, its last row with
         where the answer goes.
+
+    Raises:
+        BitlensError: it would need more memory than a net of its size should, or than there is.
     """
+    check_tables(graph)
+    try:
+        return _plan(graph, whole=whole)
+    except MemoryError:
+        raise BitlensError("no memory for the net's weights and tables; free some") from None
+
+
+def _plan(graph: Graph, *, whole: bool) -> Program:
     nodes = graph.nodes if whole else fuse(graph)
     ordered = order(graph, nodes, whole=whole)
     places, arena = _place(ordered, whole=whole)
@@ -59,6 +72,7 @@ def _place(ordered: Order, *, whole: bool) -> tuple[dict[str, Place], int]:
         first, final = (0, last) if fixed else lives[name]
         spans.append(Span(size=ordered.places[name].size, first=first, last=final))
     starts, arena = arrange(spans)
+    check_arena(arena)
     placed = {
         name: replace(ordered.places[name], start=start)
         for name, start in zip(names, starts, strict=True)
@@ -100,15 +114,20 @@ class _Emitter:
     def _rows(self, operation: Operation) -> None:
         places, node = self._places, operation.node
         match operation.kind:
-            case "tiled" if node is not None:
+            case "image":
+                pass
+            case "tiled":
+                assert node is not None
                 self._tiles.add(node, places[operation.source])
             case "band":
                 self._tiles.add_band(operation, places[operation.source], places[operation.target])
-            case "move" if node is not None:
+            case "move":
+                assert node is not None
                 self._moves.add(node)
             case "border":
                 self._moves.copy(places[operation.source], places[operation.target])
-            case "expand" | "regroup" if node is not None:
+            case "expand" | "regroup":
+                assert node is not None
                 self._moves.signs(node, places[operation.source], places[operation.target])
             case "answer":
                 self._moves.flatten(places[operation.source], {r.TARGET: 0})

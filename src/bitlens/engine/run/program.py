@@ -6,6 +6,7 @@ arena is. So every thread has its own arena and tables, and all share the weight
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from bitlens.engine.kernels import rows as r
 from bitlens.engine.run.layout import aligned
 from bitlens.engine.run.memory import ALIGNMENT, InArena, Place
+from bitlens.errors import BitlensError
 
 Array = npt.NDArray[Any]
 Table = npt.NDArray[np.int64]
@@ -65,8 +67,18 @@ class Program:
     kept: tuple[Array, ...]
 
     def bind(self) -> Bound:
-        """Give the program an arena of its own, all zeros."""
-        memory = np.zeros(self.arena + ALIGNMENT, np.uint8)
+        """Give the program an arena of its own, all zeros.
+
+        Raises:
+            BitlensError: there is no memory for it.
+        """
+        try:
+            memory = np.zeros(self.arena + ALIGNMENT, np.uint8)
+        except MemoryError:
+            raise BitlensError(
+                f"no memory for the values of an image, {self.arena / 1e6:.0f} MB a thread; use fewer "
+                "threads or a smaller net"
+            ) from None
         start = -address(memory) % ALIGNMENT
         arena = memory[start : start + self.arena]
         rows, steps = self.rows.copy(), self.steps.copy()
@@ -108,7 +120,11 @@ class Builder:
     def constant(self, array: Array) -> int:
         """Address of a small array; equal ones are kept once."""
         array = np.ascontiguousarray(array)
-        key = array.dtype.str.encode() + array.tobytes()
+        hashed = hashlib.sha256(array.dtype.str.encode())
+        # An array gives its bytes, but no checker knows.
+        plain: Any = array
+        hashed.update(plain)
+        key = hashed.digest()
         if key not in self.known:
             self.known[key] = self.keep(aligned(array))
         return self.known[key]

@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import queue
+import os
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bitlens.engine.file.mapped import MappedFile
 from bitlens.engine.graph import Graph
-from bitlens.engine.kernels import rows as r
 from bitlens.engine.kernels.cache import kernels
-from bitlens.engine.kernels.compile import Run
-from bitlens.engine.run.image_copies import image_copies
+from bitlens.engine.run.crew import Crew, Worker
 from bitlens.engine.run.images import Images, check_floats, take_images
 from bitlens.engine.run.memory import Place
 from bitlens.engine.run.plan import plan
-from bitlens.engine.run.program import Bound, Program, address
+from bitlens.engine.run.program import Program, address
 from bitlens.engine.words import unpack_channels
 from bitlens.errors import BitlensError, unknown
 
 Array = npt.NDArray[Any]
+_NUMBERS = {"codes": np.int8, "float": np.float32, "u8": np.uint8}
 CHUNK = 32
 """Float images whose numbers are checked at once."""
 
-BACKENDS = ("cpu", "cuda")
+MOST_THREADS = 256
+"""Each holds an arena, so a slip of the finger must not take all memory."""
+
+BACKENDS = ("cpu",)
+"""What can run a program. Another one would read the same `Program`: it takes the place of `kernels()` and
+of `Crew`, and a session of it checks here that its device is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,15 @@ class Memory:
     peak: int
 
 
-def load(path: str | Path, threads: int = 1, *, backend: str = "cpu") -> Session:
+def load(
+    path: str | bytes | os.PathLike[str], threads: int = 1, *, backend: str = "cpu"
+) -> Session:
     """Open a `.bits` file.
+
+    The session reads weights where the file is mapped. A new file put in its place (as `bitlens.pack` and
+    most programs write) leaves the session as it is; a change of the file itself is noticed at the next
+    call, which raises. Only one in the midst of a call is not: on Linux, a file cut short then ends the
+    process.
 
     Args:
         path: the file.
@@ -61,44 +69,50 @@ def load(path: str | Path, threads: int = 1, *, backend: str = "cpu") -> Session
         backend: "cpu".
 
     Raises:
-        BitlensError: the file is damaged, or an argument is not possible.
+        BitlensError: the file is damaged, needs more memory than a net of its size should, or an argument
+            is not possible.
     """
-    from bitlens.engine.file.format import read
+    from bitlens.engine.file.format import open_graph
 
-    return Session(read(path), threads, backend=backend)
+    graph, file = open_graph(path)
+    return Session(graph, threads, backend=backend, file=file)
 
 
 class Session:
     """A packed net, ready to answer.
 
-    Calls from several threads are safe; they share the session's arenas.
+    Calls from several threads are safe; they share the session's arenas, which are allocated when first
+    needed. A process made by fork has threads and arenas of its own.
     """
 
-    def __init__(self, graph: Graph, threads: int = 1, *, backend: str = "cpu") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        threads: int = 1,
+        *,
+        backend: str = "cpu",
+        file: MappedFile | None = None,
+    ) -> None:
         """Plan the net, and load the compiled kernels.
 
         Args:
             graph: the packed net.
             threads: images computed at once, each on a core of its own.
             backend: "cpu".
+            file: where the net's tensors are mapped from; None where they are the process's own.
 
         Raises:
-            BitlensError: an argument is not possible.
+            BitlensError: the net needs more memory than one of its size should, or an argument is not
+                possible.
         """
         if backend not in BACKENDS:
             raise unknown("backend", backend, BACKENDS)
-        if backend == "cuda":
-            raise BitlensError("backend 'cuda' is not built in this version; use backend='cpu'")
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise BitlensError(f"threads is {threads!r}; it counts cores, so give 1 or more")
         self.graph = graph
-        self.threads = threads
+        self.threads = _whole_threads(threads)
+        self._file = file
         self._program = plan(graph)
         self._kernels = kernels()
-        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        for _ in range(threads):
-            self._free.put(_Worker(graph, self._program, self._kernels.run))
-        self._lock = threading.Lock()
+        self._crew = Crew(graph, self._program, self._kernels.run, self.threads)
         self._warned = False
 
     def __call__(self, images: Any, layout: str = "nchw") -> Any:
@@ -106,23 +120,26 @@ class Session:
 
         Args:
             images: numpy array or torch tensor (n, c, h, w): uint8 for raw bytes, or float32 as the net
-                takes them. Any strides. n may be 0.
+                takes them. Any strides. n may be 0. A tensor's history is not followed: answers have no
+                gradient.
             layout: "nchw" or "nhwc", how `images` lie.
 
         Returns:
             float32 (n, classes) or (n, c, h, w), an array for an array, a tensor for a tensor.
 
         Raises:
-            BitlensError: the net does not take such images.
+            BitlensError: the net does not take such images, its file has changed, or memory is short.
         """
-        taken = take_images(self.graph, images, layout)
+        taken = self._taken(images, layout)
+        self._check(taken, len(taken))
+        crew = self._own_crew()
         answers = np.empty((len(taken), *self._answer_shape), np.float32)
         if self.threads == 1 or len(taken) == 1:
-            self._answer(taken, answers, range(len(taken)))
+            _answer(crew, taken, answers, range(len(taken)))
         else:
             bounds = np.linspace(0, len(taken), min(self.threads, len(taken)) + 1).astype(int)
             parts = [range(a, b) for a, b in pairwise(bounds.tolist())]
-            jobs = [self._pool.submit(self._answer, taken, answers, part) for part in parts]
+            jobs = [crew.pool.submit(_answer, crew, taken, answers, part) for part in parts]
             for job in jobs:
                 job.result()
         return sys.modules["torch"].from_numpy(answers) if taken.torch else answers
@@ -137,17 +154,21 @@ class Session:
         Returns:
             By name, (n, h, w, c): codes as int8 -1 and +1, floats as float32, bytes as uint8.
         """
-        taken = take_images(self.graph, images, layout)
-        self._check(taken, range(len(taken)))
-        worker = _Worker(self.graph, self._traced, self._kernels.run)
+        taken = self._taken(images, layout)
+        self._check(taken, len(taken))
+        worker = Worker(self.graph, self._traced, self._kernels.run)
         values = self.graph.values
-        found: dict[str, list[Array]] = {name: [] for name in values}
+        homes = self._traced.homes
+        found = {
+            name: np.empty((len(taken), *values[name].shape), _NUMBERS[place.kind])
+            for name, place in homes.items()
+        }
         answer = np.empty(self._answer_shape, np.float32)
         for image in range(len(taken)):
             worker.answer(taken, image, address(answer))
-            for name, place in self._traced.homes.items():
-                found[name].append(_read(worker.bound.arena, place, values[name].shape[2]))
-        return {name: np.stack(seen) for name, seen in found.items() if seen}
+            for name, place in homes.items():
+                found[name][image] = _read(worker.bound.arena, place, values[name].shape[2])
+        return found
 
     def profile(self, images: Any, repeats: int = 20) -> list[tuple[str, str, float]]:
         """Time each node alone.
@@ -159,14 +180,14 @@ class Session:
         Returns:
             For each part of the program in order: name of the node, its operation, seconds.
         """
-        taken = take_images(self.graph, images, "nchw")
+        taken = self._taken(images, "nchw")
         if not len(taken) or repeats < 1:
             raise BitlensError("profile needs an image, and repeats of 1 or more")
-        self._check(taken, range(1))
+        self._check(taken, 1)
         answer = np.empty(self._answer_shape, np.float32)
         parts = self._program.parts
         seconds = np.empty((repeats, len(parts)))
-        with self._worker() as worker:
+        with self._own_crew().worker() as worker:
             worker.answer(taken, 0, address(answer))
             run, rows = self._kernels.run, worker.bound.rows
             tables = [(address(rows[p.first :]), p.stop - p.first) for p in parts]
@@ -198,53 +219,43 @@ class Session:
     def _traced(self) -> Program:
         return plan(self.graph, whole=True)
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.threads, thread_name_prefix="bitlens")
+    def _taken(self, images: Any, layout: str) -> Images:
+        taken = take_images(self.graph, images, layout)
+        if self._file is not None:
+            self._file.check()
+        return taken
 
-    @contextmanager
-    def _worker(self) -> Iterator[_Worker]:
-        worker = self._free.get()
-        try:
-            yield worker
-        finally:
-            self._free.put(worker)
+    def _own_crew(self) -> Crew:
+        """The crew of this process."""
+        if self._crew.process != os.getpid():
+            self._crew = Crew(self.graph, self._program, self._kernels.run, self.threads)
+        return self._crew
 
-    def _answer(self, images: Images, answers: Array, part: range) -> None:
-        with self._worker() as worker:
-            start, step = address(answers), answers.strides[0]
-            for first in range(part.start, part.stop, CHUNK):
-                some = range(first, min(first + CHUNK, part.stop))
-                self._check(images, some)
-                for image in some:
-                    worker.answer(images, image, start + image * step)
-
-    def _check(self, images: Images, part: range) -> None:
-        if images.array.dtype == np.float32 and part:
-            some = images.array[part.start : part.stop]
-            self._warned = check_floats(self.graph, some, part.start, warned=self._warned)
+    def _check(self, images: Images, count: int) -> None:
+        """Look at the numbers of the first `count` images; the caller is told as the caller of a method."""
+        if images.array.dtype != np.float32:
+            return
+        for first in range(0, count, CHUNK):
+            some = images.array[first : min(first + CHUNK, count)]
+            self._warned = check_floats(self.graph, some, first, warned=self._warned)
 
 
-class _Worker:
-    """One arena and the tables that point into it."""
+def _whole_threads(threads: Any) -> int:
+    if isinstance(threads, bool) or not isinstance(threads, Integral):
+        raise BitlensError(f"threads is {threads!r}; it counts cores, so give 1 or more")
+    count = int(threads)
+    if not 1 <= count <= MOST_THREADS:
+        raise BitlensError(
+            f"threads is {count}; it counts cores, so give 1 or more, {MOST_THREADS} at most"
+        )
+    return count
 
-    def __init__(self, graph: Graph, program: Program, run: Run) -> None:
-        self.bound: Bound = program.bind()
-        self._run = run
-        self._rows = self.bound.rows
-        self._table = address(self._rows)
-        self._copies = image_copies(graph, program.homes[graph.input], address(self.bound.arena))
 
-    def answer(self, images: Images, image: int, target: int) -> None:
-        """Run the net on one image, the answer to an address."""
-        row = self._rows[0]
-        step, row_step, column_step, channel_step = images.strides
-        row[:] = self._copies.of_bytes if images.array.dtype == np.uint8 else self._copies.of_floats
-        row[r.SOURCE] = address(images.array) + image * step
-        row[r.SOURCE_ROW], row[r.SOURCE_PIXEL] = row_step, column_step
-        row[r.CHANNEL_STEP] = channel_step
-        self._rows[-1, r.TARGET] = target
-        self._run(self._table, len(self._rows))
+def _answer(crew: Crew, images: Images, answers: Array, part: range) -> None:
+    with crew.worker() as worker:
+        start, step = address(answers), answers.strides[0]
+        for image in part:
+            worker.answer(images, image, start + image * step)
 
 
 def _read(arena: Array, place: Place, channels: int) -> Array:
