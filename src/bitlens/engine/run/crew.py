@@ -70,8 +70,8 @@ class Crew:
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:
-        """As many threads as workers."""
-        return ThreadPoolExecutor(self._size, thread_name_prefix="bitlens")
+        """As many threads as workers, less the caller's own."""
+        return ThreadPoolExecutor(max(1, self._size - 1), thread_name_prefix="bitlens")
 
     @contextmanager
     def worker(self) -> Generator[Worker]:

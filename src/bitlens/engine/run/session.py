@@ -138,8 +138,10 @@ class Session:
             _answer(crew, taken, answers, range(len(taken)))
         else:
             bounds = np.linspace(0, len(taken), min(self.threads, len(taken)) + 1).astype(int)
-            parts = [range(a, b) for a, b in pairwise(bounds.tolist())]
-            jobs = [crew.pool.submit(_answer, crew, taken, answers, part) for part in parts]
+            own, *others = [range(a, b) for a, b in pairwise(bounds.tolist())]
+            jobs = [crew.pool.submit(_answer, crew, taken, answers, part) for part in others]
+            # The calling thread is awake already; a second one to wake would cost it a tenth of a net.
+            _answer(crew, taken, answers, own)
             for job in jobs:
                 job.result()
         return sys.modules["torch"].from_numpy(answers) if taken.torch else answers
