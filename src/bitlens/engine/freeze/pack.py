@@ -83,8 +83,9 @@ def pack(
         example: images (n, c, h, w) as the net takes them, on which all signs are compared.
         calibration: batches of such images, or one batch, from which int8 layers take the ranges of their
             inputs; None takes `example`.
-        mean, std: the normalisation that made the images from bytes, in units of [0, 1]; with them the
-            packed net takes bytes. None where the net's input is no normalised image of bytes.
+        mean: of the normalisation that made the images from bytes, per channel in units of [0, 1]; with it
+            and `std` the packed net takes bytes. None where the net's input is no normalised image of bytes.
+        std: of the same normalisation.
         labels: class names, or None.
         float32: keep real layers in float32 instead of int8.
         strict: refuse a net with a binary layer that does not compute in 1 bit, or with no binary layer.
