@@ -39,8 +39,10 @@ SHRINKS = np.linspace(1.0, 0.3, 36)
 REFINED = 8_000_000
 """Multiplications an image up to which weights that meet bytes get a second int8 term.
 
-What the first term loses turns a sign in a thousand behind the stem, and a net of signs makes more of
-each. The second leaves a hundredth of that, and up to this size costs some ten microseconds."""
+What the first term loses turns some signs in ten thousand behind the stem (0.04 to 0.06 % on three
+trained nets), and a net of signs makes more of each. The second leaves 1/254 of the loss. At this size
+it costs as much again as the first, 16 microseconds at 500 multiplications a nanosecond.
+"""
 
 FINE = ".fine"
 """Behind a layer's name: the second term of its weights."""
