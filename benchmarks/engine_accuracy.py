@@ -3,7 +3,8 @@
     python benchmarks/engine_accuracy.py runs/demo/*/seed* --out results/engine_accuracy.csv
 
 Packs every run folder as `bitlens pack` does and appends one row each: signs compared and differing,
-accuracy in torch and packed, on how many images the first class is the same, and bytes.
+accuracy in torch and packed, on how many images the first class is the same, and bytes. `--one-term` leaves
+out the second int8 term of small stems, to show what it is worth.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rows import append_rows
 
 from bitlens.cli import main as bitlens_command
 from bitlens.engine.file.format import read
+from bitlens.engine.freeze import quantize
 from bitlens.engine.table import table
 
 COLUMNS = (
@@ -37,11 +39,11 @@ COLUMNS = (
 )
 
 
-def measure(run: Path, float32: bool) -> dict[str, object]:
+def measure(run: Path, float_layers: str) -> dict[str, object]:
     """One run folder packed, as a row."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.bits"
-        more = ["--float32"] if float32 else []
+        more = ["--float32"] if float_layers == "float32" else []
         code = bitlens_command(["pack", str(run), "-o", str(path), "--threads", "1", *more])
         if code:
             raise SystemExit(f"{run} could not be packed")
@@ -55,7 +57,7 @@ def measure(run: Path, float32: bool) -> dict[str, object]:
             "method": meta["method"],
             "recipe": meta["recipe"],
             "seed": meta["seed"],
-            "float_layers": "float32" if float32 else "int8",
+            "float_layers": float_layers,
             "images": meta["test_images"],
             "torch_accuracy": f"{torchs:.4f}",
             "packed_accuracy": f"{packed:.4f}",
@@ -73,10 +75,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--float32", action="store_true")
+    parser.add_argument("--one-term", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("results/engine_accuracy.csv"))
     given = parser.parse_args()
+    kind = "float32" if given.float32 else "int8"
+    if given.one_term:
+        quantize.REFINED = 0
+        kind = "int8, one term"
     for run in given.runs:
-        append_rows(given.out, COLUMNS, [measure(run, given.float32)])
+        append_rows(given.out, COLUMNS, [measure(run, kind)])
 
 
 if __name__ == "__main__":
