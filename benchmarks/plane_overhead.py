@@ -26,7 +26,7 @@ import torch
 from rows import append_rows
 
 from bitlens.information.steps import LogSteps
-from bitlens.models.layers import binary_layers
+from bitlens.models.layers import after_step, before_step
 from bitlens.recipes import recipe as named_recipe
 from bitlens.training.build import build_task
 from bitlens.training.feed import Feed
@@ -72,9 +72,9 @@ class Timed:
         self.optimizer.zero_grad(set_to_none=True)
         output = self.task(batch.images, batch.labels, batch.indices)
         output.loss.backward()
+        before_step(self.task.net)
         self.optimizer.step()
-        for layer in binary_layers(self.task.net).values():
-            layer.clamp_latent()
+        after_step(self.task.net)
         output.loss.item()
         return (time.process_time() - begun) * 1e3
 

@@ -35,7 +35,9 @@ def main(steps: int = 100, weight: float = 0.03) -> float:
         loss = F.cross_entropy(net(x), y) + weight * (c := cmim(labels=y)).loss
         optimizer.zero_grad()
         loss.backward()
+        bitlens.before_step(net)
         optimizer.step()
+        bitlens.after_step(net)
         if step % 20 == 0:
             print(
                 f"step {step:3d}  loss {loss:.3f}  MI bound {c.bound:.2f} of {c.ceiling:.2f} nats"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from bitlens.engine.signs import signs as signs
     from bitlens.models.convert import binarize as binarize
     from bitlens.models.convert import set_progress as set_progress
+    from bitlens.models.layers import after_step as after_step
+    from bitlens.models.layers import before_step as before_step
+    from bitlens.models.layers import penalty as penalty
     from bitlens.models.recalibrate import recalibrate as recalibrate
     from bitlens.models.summary import Summary as Summary
     from bitlens.models.summary import summary as summary
@@ -32,9 +35,12 @@ _PLACES = {
     "LogitKD": "bitlens.objectives.distill",
     "Session": "bitlens.engine.run.session",
     "Summary": "bitlens.models.summary",
+    "after_step": "bitlens.models.layers",
+    "before_step": "bitlens.models.layers",
     "binarize": "bitlens.models.convert",
     "load": "bitlens.engine.run.session",
     "pack": "bitlens.engine.freeze.pack",
+    "penalty": "bitlens.models.layers",
     "recalibrate": "bitlens.models.recalibrate",
     "set_progress": "bitlens.models.convert",
     "signs": "bitlens.engine.signs",
@@ -48,9 +54,12 @@ __all__ = [
     "LogitKD",
     "Session",
     "Summary",
+    "after_step",
+    "before_step",
     "binarize",
     "load",
     "pack",
+    "penalty",
     "recalibrate",
     "set_progress",
     "signs",

@@ -276,7 +276,7 @@ def test_a_net_learns_which_side_of_a_line_a_point_lies_on(method: str) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        binary(net).clamp_latent()
+        binary(net).after_step()
         losses.append(loss.item())
     assert losses[-1] < 0.55 < losses[0], losses
 

@@ -283,7 +283,7 @@ def test_only_bnn_clamps_its_latent_weights() -> None:
         assert isinstance(layer, BinaryLinear)
         with torch.no_grad():
             layer.weight.copy_(torch.tensor([[7.0, -0.5], [0.25, -7.0]]))
-        layer.clamp_latent()
+        layer.after_step()
         assert layer.weight.tolist() == [[bound, -0.5], [0.25, -bound]]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bitlens.errors import unknown
+from bitlens.errors import BitlensError, unknown
 
 if TYPE_CHECKING:
     from bitlens.methods.contract import Method
@@ -24,13 +24,44 @@ METHODS: dict[str, str] = {
 }
 
 
-def get(name: str) -> Method:
-    """The method called `name`.
+def check_name(name: str, *, also: tuple[str, ...] = ()) -> None:
+    """Refuse a name that is not in `METHODS` or `also`, nor spelled `module:ATTRIBUTE`; imports nothing.
 
     Raises:
         BitlensError: no such method; the near names are suggested.
     """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    module, attribute = METHODS[name].split(":")
-    return getattr(import_module(module), attribute)
+    if name in METHODS or name in also:
+        return
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise unknown("method", name, [*METHODS, *also])
+    if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise BitlensError(
+            f"method {name!r}: a method of your own is written module:ATTRIBUTE, as in my.module:METHOD"
+        )
+
+
+def get(name: str) -> Method:
+    """The method called `name`: a key of `METHODS`, or `module:ATTRIBUTE` for one from elsewhere.
+
+    Raises:
+        BitlensError: no such method, a module that cannot be imported, or no `Method` there.
+    """
+    check_name(name)
+    module, attribute = METHODS.get(name, name).split(":")
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except ImportError as error:
+        if name in METHODS:
+            raise
+        raise BitlensError(
+            f"method {name!r}: cannot import {module} ({error}); run where Python finds it"
+        ) from error
+    from bitlens.methods.contract import Method
+
+    if not isinstance(found, Method):
+        what = "there is no such attribute" if found is None else f"it is a {type(found).__name__}"
+        raise BitlensError(
+            f"method {name!r}: {what}; give the name of a bitlens.methods.contract.Method"
+        )
+    return found

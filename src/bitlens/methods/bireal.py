@@ -32,7 +32,7 @@ class MeanMagnitudeWeight(WeightBinarizer):
 BIREAL = Method(
     title="Bi-Real Net: polynomial surrogate, shortcut around every convolution",
     paper="Liu et al., ECCV 2018",
-    weight=lambda progress: MeanMagnitudeWeight(),
+    weight=lambda latent, progress: MeanMagnitudeWeight(),
     activation=lambda channels, progress: ActivationBinarizer(polynomial),
     nonlinearity=lambda channels: nn.Identity(),
 )

@@ -30,7 +30,7 @@ class PlainSignWeight(WeightBinarizer):
 BNN = Method(
     title="BNN: signs with the straight-through estimator",
     paper="Hubara et al., NeurIPS 2016",
-    weight=lambda progress: PlainSignWeight(),
+    weight=lambda latent, progress: PlainSignWeight(),
     activation=lambda channels, progress: ActivationBinarizer(hard_tanh),
     nonlinearity=lambda channels: nn.Hardtanh(),
     clamp=1.0,

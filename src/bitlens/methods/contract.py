@@ -2,7 +2,8 @@
 
 A method builds two small modules per layer. Its weight binarizer turns the latent weight into signs
 and one scale per output channel; its activation binarizer turns the layer's input into signs. It sees
-neither the layer's type nor the epoch: training progress is a single number t in [0, 1].
+neither the layer's type nor the epoch: training progress is a single number t in [0, 1]. What a paper
+does to weights or gradients around an optimizer step is two hooks of the weight binarizer.
 """
 
 from __future__ import annotations
@@ -65,10 +66,22 @@ class Sign(nn.Module):
 
 
 class ActivationBinarizer(nn.Module):
-    """Real activations (n, c, ...) -> signs of the same shape, through one `Sign`."""
+    """Real activations (n, c, ...) -> signs of the same shape, through one `Sign`.
+
+    In evaluation, and at t = 1, the result is exactly -1 or +1. What a paper adds to the signs while it
+    trains (FDA-BNN's noise) must have faded by then.
+    """
 
     levels: tuple[float, float] = (-1.0, 1.0)
     """The two values the convolution sees for sign -1 and +1 (DoReFa computes with 0 and 1)."""
+
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """Learned (gain, bias), each of one element: the convolution sees gain * sign + bias.
+
+        None, the default, for methods whose two values are the fixed `levels`. A position padded with
+        sign-domain value 0 is worth the bias, so the bias adds the same number everywhere.
+        """
+        return None
 
     def __init__(self, surrogate: Surrogate) -> None:
         super().__init__()
@@ -82,17 +95,45 @@ class ActivationBinarizer(nn.Module):
 class WeightBinarizer(nn.Module):
     """Latent weight (o, ...) -> binary weight, with the method's own gradient.
 
-    Two views of the same numbers: `forward` is what training differentiates, `decompose` is what
-    evaluation and packing use. `forward(w) == signs * scale` entry by entry.
+    Two views of the same numbers: `forward` is what training differentiates, `decompose` (with `offset`)
+    is what evaluation and packing use. `forward(w) == signs * scale + offset` entry by entry, at every t
+    in evaluation mode and at t = 1 in training mode.
+
+    A scale may be negative: a learned one is free to be, and packing is exact for it.
     """
 
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Signs in {-1, +1}, shaped as `weight`, and the scale (o,). No gradient."""
         raise NotImplementedError
 
+    def offset(self, weight: Tensor) -> Tensor | None:
+        """A number per output channel (o,) added to every binary weight of it; None for none.
+
+        No gradient. The two values of a filter are then offset - scale and offset + scale (AdaBin).
+        """
+        return None
+
     def forward(self, weight: Tensor) -> Tensor:
         """Scaled binary weight, shaped as `weight`, differentiable in the latent weight."""
         raise NotImplementedError
+
+    def relaxed(self, weight: Tensor) -> Tensor:
+        """The real weight of a training stage whose weights are not 1-bit yet, shaped as `weight`."""
+        return weight
+
+    def penalty(self, weight: Tensor) -> Tensor | None:
+        """A term the method adds to the loss for this layer, of one element; None for none."""
+        return None
+
+    def before_step(self, weight: nn.Parameter) -> None:
+        """Change gradients between the backward pass and the optimizer step."""
+
+    def after_step(self, weight: nn.Parameter) -> None:
+        """Move weights, parameters or buffers after the optimizer step."""
+
+    def learning_rates(self) -> dict[str, float]:
+        """Own parameters, by name, whose learning rate is a multiple of the recipe's."""
+        return {}
 
 
 def per_filter(scale: Tensor, weight: Tensor) -> Tensor:
@@ -131,10 +172,12 @@ def scaled_sign(weight: Tensor, signs: Tensor, scale: Tensor, surrogate: Surroga
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of a training plan: its share of the epochs, and whether weights are 1-bit in it."""
+    """One stage of a training plan: its share of the epochs, and what is 1-bit in it."""
 
     share: float
     binary_weights: bool = True
+    binary_activations: bool = True
+    """False replaces the sign by a clip to the method's levels, as in Bi-Real Net's pretraining."""
     weight_decay: float | None = None
     """Overrides the recipe's weight decay where the paper's stages differ; None keeps it."""
 
@@ -149,26 +192,42 @@ TWO_STEP = (
 """ReActNet's plan: first real weights with binary activations, then both binary."""
 
 
+THREE_STEP = (
+    Stage(share=1 / 3, binary_weights=False, binary_activations=False, weight_decay=1e-5),
+    Stage(share=1 / 3, binary_weights=False, weight_decay=1e-5),
+    Stage(share=1 / 3, weight_decay=0.0),
+)
+"""Real-to-Binary's order: all real, then binary activations, then both."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """A published binarization method as a composition of parts.
 
     Attributes:
-        weight: builds the weight binarizer of one layer.
+        weight: builds the weight binarizer of one layer from its initial latent weight (o, ...). A
+            BitlensError that says why is how a method refuses a layer it cannot serve.
         activation: builds the activation binarizer for `channels` input channels.
         nonlinearity: the block's non-linearity for `channels`, after norm and shortcut.
+        output: builds, from the initial latent weight, a module that is applied to the layer's scaled
+            output, (n, o, h, w) or (..., o), before its bias; None for none.
         pad: what a padded position of a convolution contributes: 0, +1 or -1.
         deploy: "static" when it folds into integer thresholds, "runtime" when the input decides.
+        why_runtime: what has to be computed from the input, for a method that is "runtime".
         clamp: bound on the latent weights, applied after every optimizer step; None for no bound.
+        latent_decay: weight decay of the latent weights, whatever the recipe's; None for the recipe's.
         plan: the paper's own training stages.
     """
 
     title: str
     paper: str
-    weight: Callable[[Progress], WeightBinarizer]
+    weight: Callable[[Tensor, Progress], WeightBinarizer]
     activation: Callable[[int, Progress], ActivationBinarizer]
     nonlinearity: Callable[[int], nn.Module]
+    output: Callable[[Tensor], nn.Module] | None = None
     pad: Literal[0, 1, -1] = 0
     deploy: Literal["static", "runtime"] = "static"
+    why_runtime: str = ""
     clamp: float | None = None
+    latent_decay: float | None = None
     plan: tuple[Stage, ...] = field(default=ONE_STEP)

@@ -45,7 +45,7 @@ class UnitInterval(ActivationBinarizer):
 DOREFA = Method(
     title="DoReFa-Net, 1-bit weights and {0,1} activations",
     paper="Zhou et al., arXiv 1606.06160",
-    weight=lambda progress: LayerScaleWeight(),
+    weight=lambda latent, progress: LayerScaleWeight(),
     activation=lambda channels, progress: UnitInterval(),
     nonlinearity=lambda channels: nn.Identity(),
     pad=-1,

@@ -79,7 +79,7 @@ class LibraWeight(WeightBinarizer):
 IRNET = Method(
     title="IR-Net: Libra weights and the error decay estimator",
     paper="Qin et al., CVPR 2020",
-    weight=LibraWeight,
+    weight=lambda latent, progress: LibraWeight(progress),
     activation=lambda channels, progress: ActivationBinarizer(ErrorDecay(progress)),
     nonlinearity=lambda channels: nn.Hardtanh(),
 )

@@ -83,7 +83,7 @@ class RPReLU(nn.Module):
 REACTNET = Method(
     title="ReActNet: RSign, RPReLU, two-step training",
     paper="Liu et al., ECCV 2020",
-    weight=lambda progress: MeanMagnitudeWeight(),
+    weight=lambda latent, progress: MeanMagnitudeWeight(),
     activation=lambda channels, progress: RSign(channels),
     nonlinearity=RPReLU,
     plan=TWO_STEP,

@@ -49,7 +49,7 @@ class XNORWeight(WeightBinarizer):
 XNOR = Method(
     title="XNOR-Net: mean-magnitude scale per filter (without the run-time map K)",
     paper="Rastegari et al., ECCV 2016",
-    weight=lambda progress: XNORWeight(),
+    weight=lambda latent, progress: XNORWeight(),
     activation=lambda channels, progress: ActivationBinarizer(hard_tanh),
     nonlinearity=lambda channels: nn.Hardtanh(),
 )

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bitlens.errors import BitlensError, unknown
-from bitlens.methods import METHODS
+from bitlens.methods import check_name
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FLOAT = "float"
 """In place of a method's name: the float twin, same topology, ReLU for the block's non-linearity."""
@@ -27,7 +27,7 @@ def create(
 
     Args:
         name: a key of `bitlens.models.nets.NETS`.
-        method: a key of `bitlens.methods.METHODS`, or "float".
+        method: a key of `bitlens.methods.METHODS`, `module:ATTRIBUTE`, or "float".
         classes: number of outputs.
         channels: image channels.
         image_size: side of the square input in pixels.
@@ -45,8 +45,7 @@ def create(
 
     if name not in NETS:
         raise unknown("model", name, NETS)
-    if method != FLOAT and method not in METHODS:
-        raise unknown("method", method, [*METHODS, FLOAT])
+    check_name(method, also=(FLOAT,))
     if classes < 2:
         raise BitlensError(f"create: classes={classes}; a classifier needs at least 2")
     nonlinearity = (lambda width: nn.ReLU()) if method == FLOAT else get(method).nonlinearity
@@ -56,7 +55,22 @@ def create(
         net = NETS[name].build(
             classes=classes, channels=channels, image_size=image_size, nonlinearity=nonlinearity
         )
-    net.train()
-    if method == FLOAT:
-        return net
-    return binarize(net, method, keep_float=net.keep_float)
+        net.train()
+        if method == FLOAT:
+            return net
+        # Inside the fork: what a method draws (a rotation, a codebook) depends on the seed alone too.
+        binary = binarize(net, method, keep_float=net.keep_float)
+    _settle_lazy_parameters(binary, torch.zeros(1, channels, image_size, image_size))
+    return binary
+
+
+def _settle_lazy_parameters(net: nn.Module, image: Tensor) -> None:
+    """Give parameters whose shape depends on the image their values, so that an optimizer can have them."""
+    import torch
+    from torch import nn
+
+    if any(isinstance(p, nn.UninitializedParameter) for p in net.parameters()):
+        net.eval()
+        with torch.no_grad():
+            net(image)
+        net.train()

@@ -170,11 +170,17 @@ def _swap(
     pad: Literal[0, 1, -1],
 ) -> nn.Module:
     made: dict[nn.Module, BinaryConv2d | BinaryLinear] = {}
-    for layer in swapped.values():
-        if isinstance(layer, nn.Conv2d):
-            made[layer] = BinaryConv2d(layer, method, method_name, progress, pad)
-        else:
-            made[layer] = BinaryLinear(layer, method, method_name, progress)
+    for name, layer in swapped.items():
+        try:
+            if isinstance(layer, nn.Conv2d):
+                made[layer] = BinaryConv2d(layer, method, method_name, progress, pad)
+            else:
+                made[layer] = BinaryLinear(layer, method, method_name, progress)
+        except BitlensError as error:
+            raise BitlensError(
+                f"binarize: method {method_name!r} cannot serve layer {name or '(net)'!r}: {error}; "
+                f"name it in keep_float or choose another method"
+            ) from error
     if module in made:
         return made[module]
     for parent in list(module.modules()):

@@ -8,6 +8,7 @@ can match it bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Literal, cast
 
 import torch
@@ -15,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitlens.methods.contract import ActivationBinarizer, Method, Progress, WeightBinarizer
+
+Product = Callable[[Tensor, Tensor], Tensor]
+"""A layer's product of padded codes and a weight, linear in both."""
 
 
 class BinaryLayer(nn.Module):
@@ -37,38 +41,89 @@ class BinaryLayer(nn.Module):
         self.weight = cast(nn.Parameter, source.weight)
         self.bias = cast(nn.Parameter | None, source.bias)
         self.method_name = method_name
-        self.clamp = method.clamp
+        self.clamp, self.latent_decay = method.clamp, method.latent_decay
+        self.deploy, self.why_runtime = method.deploy, method.why_runtime
         self.activation = method.activation(channels, progress)
-        self.weight_binarizer = method.weight(progress)
+        self.weight_binarizer = method.weight(self.weight.detach(), progress)
+        self.output = None if method.output is None else method.output(self.weight.detach())
         self.binary_weights = True
-        """False in the first stage of a two-step plan: real weights, binary activations."""
+        """False in the stages of a plan that train real weights."""
+        self.binary_activations = True
+        """False in a stage that clips activations where later ones take signs."""
         self.to(source.weight.device, source.weight.dtype)
         self.train(source.training)
 
     def _codes(self, x: Tensor) -> Tensor:
-        """The two-level input of the arithmetic, in the method's levels."""
-        signs = self.activation(x)
+        """Signs, or what stands for them in a stage of real activations, in the method's levels."""
         low, high = self.activation.levels
+        if not self.binary_activations:
+            return x.clamp(low, high)
+        signs = self.activation(x)
         if (low, high) == (-1.0, 1.0):
             return signs
         return signs * ((high - low) / 2) + (high + low) / 2
 
-    def _weight_and_scale(self) -> tuple[Tensor, Tensor | None]:
-        if not self.binary_weights:
-            return self.weight, None
-        if self.training:
-            return self.weight_binarizer(self.weight), None
-        return self.weight_binarizer.decompose(self.weight)
+    def _forward(self, codes: Tensor, product: Product) -> Tensor:
+        """The layer's output from its padded codes."""
+        if self.binary_weights and not self.training:
+            signs, scale = self.weight_binarizer.decompose(self.weight)
+            return self._evaluated(
+                codes, product, signs, scale, self.weight_binarizer.offset(self.weight)
+            )
+        binarizer = self.weight_binarizer
+        weight = binarizer(self.weight) if self.binary_weights else binarizer.relaxed(self.weight)
+        affine = self._affine()
+        if affine is not None:
+            codes = codes * affine[0] + affine[1]
+        return self._finished(product(codes, weight))
+
+    def _evaluated(
+        self, codes: Tensor, product: Product, signs: Tensor, scale: Tensor, offset: Tensor | None
+    ) -> Tensor:
+        """Every product is one of levels and ±1 weights; the rest is arithmetic on whole sums."""
+        out = product(codes, signs) * self._across(scale)
+        if offset is not None:
+            out = out + product(codes, torch.ones_like(signs)) * self._across(offset)
+        affine = self._affine()
+        if affine is not None:
+            sums = signs.flatten(1).sum(1) * scale
+            if offset is not None:
+                sums = sums + signs[0].numel() * offset
+            out = out * affine[0] + self._across(sums * affine[1])
+        return self._finished(out)
+
+    def _finished(self, out: Tensor) -> Tensor:
+        if self.output is not None:
+            out = self.output(out)
+        return out if self.bias is None else out + self._across(self.bias)
+
+    def _affine(self) -> tuple[Tensor, Tensor] | None:
+        return self.activation.affine() if self.binary_activations else None
+
+    def _across(self, values: Tensor) -> Tensor:
+        """View (o,) so that it broadcasts over the layer's output."""
+        return values.view(-1, *([1] * (self.weight.dim() - 2)))
 
     def signs(self) -> Tensor:
         """The ±1 weights that deployment keeps, shaped as the latent weight."""
         return self.weight_binarizer.decompose(self.weight)[0]
 
+    def penalty(self) -> Tensor | None:
+        """What the method adds to the loss for this layer, of one element; None for nothing."""
+        return self.weight_binarizer.penalty(self.weight)
+
+    def before_step(self) -> None:
+        """The method's change of gradients, between backward pass and optimizer step."""
+        if self.binary_weights:
+            self.weight_binarizer.before_step(self.weight)
+
     @torch.no_grad()
-    def clamp_latent(self) -> None:
-        """Apply the method's bound on the latent weights; called after each optimizer step."""
+    def after_step(self) -> None:
+        """The method's moves after an optimizer step, among them its bound on the latent weights."""
         if self.clamp is not None:
             self.weight.clamp_(-self.clamp, self.clamp)
+        if self.binary_weights:
+            self.weight_binarizer.after_step(self.weight)
 
 
 class BinaryConv2d(BinaryLayer):
@@ -97,6 +152,8 @@ class BinaryConv2d(BinaryLayer):
     @property
     def _pads_with_zero(self) -> bool:
         low, _ = self.activation.levels
+        if self._affine() is not None and (self.training or not self.binary_weights):
+            return False  # a padded sign of 0 is worth the bias, so it has to be there to become it
         return self.padding_mode == "zeros" and (self.pad == 0 if low == -1.0 else self.pad == -1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,13 +164,10 @@ class BinaryConv2d(BinaryLayer):
         padding = self.padding
         if any(self._edges) and not self._pads_with_zero:
             codes, padding = self._padded(codes), 0
-        weight, scale = self._weight_and_scale()
-        bias = self.bias if scale is None else None
-        out = F.conv2d(codes, weight, bias, self.stride, padding, self.dilation, self.groups)
-        if scale is None:
-            return out
-        out = out * scale.view(1, -1, 1, 1)
-        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
+        stride, dilation, groups = self.stride, self.dilation, self.groups
+        return self._forward(
+            codes, lambda c, w: F.conv2d(c, w, None, stride, padding, dilation, groups)
+        )
 
     def _padded(self, codes: Tensor) -> Tensor:
         if self.padding_mode != "zeros":
@@ -152,11 +206,7 @@ class BinaryLinear(BinaryLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Real (..., c) -> real (..., o); thresholds are per last-axis feature."""
         codes = self._codes(x.reshape(-1, x.shape[-1])).view(x.shape)
-        weight, scale = self._weight_and_scale()
-        if scale is None:
-            return F.linear(codes, weight, self.bias)
-        out = F.linear(codes, weight) * scale
-        return out if self.bias is None else out + self.bias
+        return self._forward(codes, F.linear)
 
     def extra_repr(self) -> str:
         """Shape and method, for print(net)."""
@@ -170,3 +220,28 @@ def binary_layers(net: nn.Module) -> dict[str, BinaryConv2d | BinaryLinear]:
         for name, module in net.named_modules()
         if isinstance(module, BinaryConv2d | BinaryLinear)
     }
+
+
+def before_step(net: nn.Module) -> None:
+    """Let every method change its gradients; call between `backward()` and the optimizer's step.
+
+    With a gradient scaler, after its `unscale_`.
+    """
+    for layer in _layers(net):
+        layer.before_step()
+
+
+def after_step(net: nn.Module) -> None:
+    """Let every method bound or move its weights; call after each optimizer step."""
+    for layer in _layers(net):
+        layer.after_step()
+
+
+def penalty(net: nn.Module) -> Tensor | None:
+    """The sum of what the methods add to the loss; None when none does."""
+    terms = [term for layer in _layers(net) if (term := layer.penalty()) is not None]
+    return torch.stack(terms).sum() if terms else None
+
+
+def _layers(net: nn.Module) -> Iterator[BinaryLayer]:
+    return (module for module in net.modules() if isinstance(module, BinaryLayer))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from bitlens.models.layers import penalty
 from bitlens.objectives.term import Term
 
 
@@ -29,7 +30,7 @@ class StepOutput:
 
 
 class ClassifyTask(nn.Module):
-    """loss = hard_labels * cross-entropy + weight * objective."""
+    """loss = hard_labels * cross-entropy + weight * objective + the method's own penalty."""
 
     def __init__(
         self,
@@ -56,6 +57,8 @@ class ClassifyTask(nn.Module):
         logits = self.net(images)
         task_loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         loss = self.hard_labels * task_loss
+        if (added := penalty(self.net)) is not None:
+            loss = loss + added
         term = None
         if self.objective is not None:
             term = self.objective(labels=labels, indices=indices)

@@ -13,7 +13,7 @@ from torch import nn
 
 from bitlens.errors import BitlensError
 from bitlens.models.convert import set_progress
-from bitlens.models.layers import binary_layers
+from bitlens.models.layers import after_step, before_step
 from bitlens.models.recalibrate import recalibrate
 from bitlens.models.summary import summary
 from bitlens.objectives.gather import world
@@ -267,9 +267,9 @@ class _Run:
                 self.task, lambda: self.task(batch.images, batch.labels, batch.indices), epoch, step
             )
         output.loss.backward()
+        before_step(self.net)
         self.optimizer.step()
-        for layer in binary_layers(self.net).values():
-            layer.clamp_latent()
+        after_step(self.net)
         hits = (output.logits.argmax(1) == batch.labels).float().mean().item()
         values = {"loss": loss, "accuracy": hits}
         if output.term is not None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from bitlens.errors import BitlensError, unknown
-from bitlens.methods import METHODS
+from bitlens.methods import check_name
 from bitlens.models import FLOAT
 from bitlens.objectives import OBJECTIVES
 from bitlens.objectives.config import CMIMConfig
@@ -86,8 +86,7 @@ class Recipe:
             raise BitlensError(
                 f"recipe: name={self.name!r}; it names a folder: not empty, no slash, no leading dot"
             )
-        if self.method != FLOAT and self.method not in METHODS:
-            raise unknown("method", self.method, [*METHODS, FLOAT])
+        check_name(self.method, also=(FLOAT,))
         if self.objective not in OBJECTIVES:
             raise unknown("objective", self.objective, OBJECTIVES)
         for name, low in (("epochs", 1), ("batch_size", 2), ("train_images", 0), ("image_size", 0)):

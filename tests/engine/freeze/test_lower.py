@@ -170,6 +170,9 @@ class Straight(nn.Module):
 
     levels = (-1.0, 1.0)
 
+    def affine(self) -> None:
+        """The levels are fixed."""
+
     def forward(self, x: Tensor) -> Tensor:
         return x
 

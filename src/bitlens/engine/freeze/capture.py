@@ -134,12 +134,18 @@ def _make_opaque(name: str, layer: BinaryLayer) -> None:
         module._forward_pre_hooks.clear()
         if isinstance(module, Sign):
             module.forward = _opaque_sign  # pyrefly: ignore[bad-assignment]
-    if not layer.binary_weights:
+    if layer.deploy == "runtime":
+        raise BitlensError(
+            f"pack: {name or '(net)'}: method {layer.method_name!r} does not fold into thresholds: "
+            f"{layer.why_runtime}; train with a method that `bitlens list methods` calls static"
+        )
+    if not layer.binary_weights or not layer.binary_activations:
         return
     with torch.no_grad():
         signs, scale = layer.weight_binarizer.decompose(layer.weight)
-    layer.register_buffer("bitlens_signs", signs, persistent=False)
-    layer.register_buffer("bitlens_scale", scale, persistent=False)
+        offset = layer.weight_binarizer.offset(layer.weight)
+    for key, value in (("signs", signs), ("scale", scale), ("offset", offset)):
+        layer.register_buffer(f"bitlens_{key}", value, persistent=False)
     forward = _conv_forward if isinstance(layer, BinaryConv2d) else _linear_forward
     layer.forward = MethodType(_named(forward, name), layer)  # pyrefly: ignore[bad-assignment]
 
@@ -175,12 +181,13 @@ def _conv_forward(layer: BinaryConv2d, x: Tensor, name: str) -> Tensor:
         rows, columns = layer.padding
         edges = [columns, columns, rows, rows]
     stride, dilation = list(layer.stride), list(layer.dilation)
-    signs, scale = layer.get_buffer("bitlens_signs"), layer.get_buffer("bitlens_scale")
-    out = opaque.binary_conv(
-        codes, signs, stride, edges, dilation, layer.groups, padded, unit, name
-    )
-    out = out * scale.view(1, -1, 1, 1)
-    return out if layer.bias is None else out + layer.bias.view(1, -1, 1, 1)
+
+    def product(codes: Tensor, weight: Tensor) -> Tensor:
+        return opaque.binary_conv(
+            codes, weight, stride, edges, dilation, layer.groups, padded, unit, name
+        )
+
+    return layer._evaluated(codes, product, *_weights(layer))
 
 
 def _linear_forward(layer: BinaryLinear, x: Tensor, name: str) -> Tensor:
@@ -188,13 +195,20 @@ def _linear_forward(layer: BinaryLinear, x: Tensor, name: str) -> Tensor:
     image = x.movedim(-1, 1) if x.dim() > 2 else x
     codes, unit = _codes(layer, image)
     pixels = codes.flatten(2).unsqueeze(-1) if x.dim() > 2 else codes[:, :, None, None]
-    signs, scale = layer.get_buffer("bitlens_signs"), layer.get_buffer("bitlens_scale")
-    out = opaque.binary_conv(
-        pixels, signs[:, :, None, None], [1, 1], [0, 0, 0, 0], [1, 1], 1, 0.0, unit, name
-    )
-    out = out.reshape(out.shape[0], out.shape[1], *image.shape[2:])
-    out = (out.movedim(1, -1) if x.dim() > 2 else out) * scale
-    return out if layer.bias is None else out + layer.bias
+
+    def product(pixels: Tensor, weight: Tensor) -> Tensor:
+        out = opaque.binary_conv(
+            pixels, weight[:, :, None, None], [1, 1], [0, 0, 0, 0], [1, 1], 1, 0.0, unit, name
+        )
+        out = out.reshape(out.shape[0], out.shape[1], *image.shape[2:])
+        return out.movedim(1, -1) if x.dim() > 2 else out
+
+    return layer._evaluated(pixels, product, *_weights(layer))
+
+
+def _weights(layer: BinaryLayer) -> tuple[Tensor, Tensor, Tensor | None]:
+    offset: Tensor | None = layer._buffers["bitlens_offset"]
+    return layer.get_buffer("bitlens_signs"), layer.get_buffer("bitlens_scale"), offset
 
 
 def _constants(module: fx.GraphModule) -> dict[fx.Node, Tensor]:
