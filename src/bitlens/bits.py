@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -163,3 +164,99 @@ def xnor_dot(a: Tensor, b: Tensor, length: int) -> Tensor:
         )
     differing = np.bitwise_count(np.bitwise_xor(a.cpu().numpy(), b.cpu().numpy()))
     return torch.as_tensor(length - 2 * differing.sum(axis=-1, dtype=np.int64))
+
+
+def rectified(grad: Tensor, x: Tensor, o: float, reach: float = 1.5, inner: float = 0.1) -> Tensor:
+    """RESTE: multiplier |x|^((1-o)/o) / o where |x| < `reach`, of ReSTE (Wu et al., 2023).
+
+    The derivative of |x|^(1/o) sgn x, which is unbounded at zero; where |x| < `inner` the slope of the
+    secant, inner^(1/o) / inner, stands in. At o = 1 this is a clip to [-reach, reach].
+    """
+    slope = x.abs().clamp_(min=inner).pow_((1 - o) / o).mul_(1 / o)
+    passed = torch.ops.aten.hardtanh_backward(grad, x, -reach, reach)
+    # The secant's slope is o times the derivative at `inner`; adding is far cheaper than selecting.
+    central = torch.ops.aten.hardtanh_backward(passed, x, -inner, inner)
+    return passed.add_(central, alpha=o - 1).mul_(slope)
+
+
+FOURIER_STEP = 0.1
+"""The w of FDA: the square wave that stands for the sign has period 2 pi / w."""
+
+
+def fourier(grad: Tensor, x: Tensor, n: int) -> Tensor:
+    """FDA: multiplier (4 w / pi) sum_{i<=n} cos((2i+1) w x) where |x| < 1, w = 0.1 (Xu et al., 2021).
+
+    The derivative of the first n + 1 terms of a square wave's Fourier series. Inside [-1, 1] it is a
+    short power series in x^2, which costs as much as two cosines instead of n + 1 and is exact at 0.
+    """
+    last, *others = _fourier_series(n, torch.finfo(x.dtype).eps)
+    square = x.clamp(-1.0, 1.0).square_()
+    slope = square * last
+    for coefficient in others[:-1]:
+        slope.add_(coefficient).mul_(square)
+    slope.add_(others[-1])
+    return torch.ops.aten.hardtanh_backward(grad, x, -1.0, 1.0).mul_(slope)
+
+
+@lru_cache(maxsize=256)
+def _fourier_series(n: int, precision: float) -> tuple[float, ...]:
+    """Coefficients in x^2, highest first, until the next is below `precision` of the value at 0."""
+    factor, found, order = 4 * FOURIER_STEP / math.pi, list[float](), 0
+    while order < 2 or abs(found[-1]) > precision * found[0]:
+        powers = sum((2 * i + 1) ** (2 * order) for i in range(n + 1))
+        term = FOURIER_STEP ** (2 * order) * powers / math.factorial(2 * order)
+        found.append(factor * (-1) ** order * term)
+        order += 1
+    return tuple(reversed(found))
+
+
+def standardized_polynomial(grad: Tensor, x: Tensor, *, through: bool) -> Tensor:
+    """POLY at x / std, std each sample's own over all but the first axis (as in ReCU, OvSW, BiPer).
+
+    The forward value is sgn(x), as the deviation is positive: dividing only moves the window in which
+    a gradient passes. std = sqrt(unbiased variance + 1e-5).
+
+    Args:
+        grad: upstream gradient.
+        x: input of the sign (n, ...), not divided.
+        through: whether the gradient also flows through the deviation or treats it as a constant.
+    """
+    axes = tuple(range(1, x.dim()))
+    freedom = max(x[0].numel() - 1, 1)
+    centered = x - x.mean(axes, keepdim=True)
+    norm = torch.linalg.vector_norm(centered, dim=axes, keepdim=True)
+    variance = norm.square() / freedom + 1e-5
+    deviation = variance.sqrt()
+    passed = x.abs().mul_(-2 / variance).add_(2 / deviation).relu_() * grad
+    if not through:
+        return passed
+    return passed - centered * ((passed * x).sum(axes, keepdim=True) / (variance * freedom))
+
+
+def triangle(grad: Tensor, x: Tensor, t: float, k: float) -> Tensor:
+    """TRI: multiplier max(0, k (sqrt(2) t - t^2 |x|)), of RBNN (Lin et al., 2020).
+
+    The derivative of two parabolas that meet at zero: k sqrt(2) t there, zero from |x| = sqrt(2) / t.
+    """
+    return x.abs().mul_(-k * t * t).add_(k * math.sqrt(2) * t).relu_() * grad
+
+
+def sample_scaled(
+    grad: Tensor, x: Tensor, inner: Surrogate, *, centered: bool = False, eps: float = 1e-5
+) -> Tensor:
+    """`inner` for sgn(x / s), s the standard deviation of each sample, (n, ...), with its gradient.
+
+    s = sqrt(unbiased variance + eps) over all axes but the first. A positive factor leaves the sign
+    alone, so it matters to the backward pass only and forward needs no standardised copy of x. This is
+    what ReCU (Xu et al., 2021) and its descendants compute by dividing before the sign. `centered`
+    saves the time of centring an `x` whose samples have mean zero already.
+    """
+    axes = tuple(range(1, x.dim()))
+    freedom = max(x[:1].numel() - 1, 1)
+    # torch.var takes a hundred times as long on a CPU as a mean and a norm.
+    spread = x if centered else x - x.mean(axes, keepdim=True)
+    norm = torch.linalg.vector_norm(spread, dim=axes, keepdim=True)
+    rate = (norm.square() / freedom + eps).rsqrt()
+    through = inner(grad, x * rate)
+    pull = (through * x).sum(axes, keepdim=True) * (-(rate**3) / freedom)
+    return torch.addcmul(through.mul_(rate), spread, pull)

@@ -17,10 +17,24 @@ if TYPE_CHECKING:
 METHODS: dict[str, str] = {
     "bnn": "bitlens.methods.bnn:BNN",
     "xnor": "bitlens.methods.xnor:XNOR",
+    "xnorpp": "bitlens.methods.xnorpp:XNORPP",
     "dorefa": "bitlens.methods.dorefa:DOREFA",
     "bireal": "bitlens.methods.bireal:BIREAL",
     "irnet": "bitlens.methods.irnet:IRNET",
+    "rbnn": "bitlens.methods.rbnn:RBNN",
+    "siman": "bitlens.methods.siman:SIMAN",
+    "recu": "bitlens.methods.recu:RECU",
     "reactnet": "bitlens.methods.reactnet:REACTNET",
+    "rbonn": "bitlens.methods.rbonn:RBONN",
+    "adabin": "bitlens.methods.adabin:ADABIN",
+    "fda": "bitlens.methods.fda:FDA",
+    "ovsw": "bitlens.methods.ovsw:OVSW",
+    "biper": "bitlens.methods.biper:BIPER",
+    "reste": "bitlens.methods.reste:RESTE",
+    "dybnn": "bitlens.methods.dybnn:DYBNN",
+    "subbit": "bitlens.methods.subbit:SUBBIT",
+    "complex": "bitlens.methods.complex:COMPLEX",
+    "vispa": "bitlens.methods.vispa:VISPA",
 }
 
 

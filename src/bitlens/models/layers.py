@@ -73,9 +73,12 @@ class BinaryLayer(nn.Module):
         binarizer = self.weight_binarizer
         weight = binarizer(self.weight) if self.binary_weights else binarizer.relaxed(self.weight)
         affine = self._affine()
-        if affine is not None:
-            codes = codes * affine[0] + affine[1]
-        return self._finished(product(codes, weight))
+        if affine is None:
+            return self._finished(product(codes, weight))
+        # Gain and bias act on the small weight, not on the large codes.
+        gain, bias = affine
+        constant = self._across(weight.flatten(1).sum(1) * bias)
+        return self._finished(product(codes, weight * gain) + constant)
 
     def _evaluated(
         self, codes: Tensor, product: Product, signs: Tensor, scale: Tensor, offset: Tensor | None
@@ -152,8 +155,6 @@ class BinaryConv2d(BinaryLayer):
     @property
     def _pads_with_zero(self) -> bool:
         low, _ = self.activation.levels
-        if self._affine() is not None and (self.training or not self.binary_weights):
-            return False  # a padded sign of 0 is worth the bias, so it has to be there to become it
         return self.padding_mode == "zeros" and (self.pad == 0 if low == -1.0 else self.pad == -1)
 
     def forward(self, x: Tensor) -> Tensor:

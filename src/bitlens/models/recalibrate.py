@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bitlens.models.complex import ComplexBatchNorm2d
+
 
 class _Reached(Exception):
     """Ends a forward pass once the input of the wanted norm is known."""
@@ -72,6 +74,8 @@ def _settle(net: nn.Module, norm: _BatchNorm, batches: Sequence[Tensor]) -> None
         x = inputs[0]
         axes = [axis for axis in range(x.dim()) if axis != 1]
         variance, mean = torch.var_mean(x, axes, correction=0)
+        if isinstance(module, ComplexBatchNorm2d):
+            variance = module.products(x - mean[:, None, None]).mean(axes)
         moments.append((x.numel() // x.shape[1], mean.double(), variance.double()))
         raise _Reached
 
@@ -89,7 +93,9 @@ def _settle(net: nn.Module, norm: _BatchNorm, batches: Sequence[Tensor]) -> None
     means = torch.stack([mean for _, mean, _ in moments])
     variances = torch.stack([variance for _, _, variance in moments])
     mean = (shares * means).sum(0)
-    variance = (shares * (variances + (means - mean).square())).sum(0)
+    apart = means - mean
+    squares = norm.products(apart) if isinstance(norm, ComplexBatchNorm2d) else apart.square()
+    variance = (shares * (variances + squares)).sum(0)
     total = float(counts.sum())
     assert norm.running_mean is not None and norm.running_var is not None
     norm.running_mean.copy_(mean)
