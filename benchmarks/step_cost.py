@@ -2,18 +2,15 @@
 
     python benchmarks/step_cost.py [--model resnet20-bireal-poolpad] [--threads 1] [--repeats 15]
 
-A step is forward, loss, backward, optimizer. All candidates take their steps in turns, so that a busy
-machine slows them alike; a candidate's ratio is the median over the rounds of its time by the
-reference's time in the same round. The reference of a method is the float twin, that of CMIM is its
-own method without CMIM. Rows are appended to results/step_cost.csv.
+A step is forward, loss, backward, the method's hooks, optimizer. All candidates take their steps in turns;
+a candidate's ratio is the median over the rounds of its processor time by the reference's in the same
+round. The reference of a method is the float twin, that of CMIM is its own method without CMIM. Rows are
+appended to results/step_cost.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +20,11 @@ from rows import append_rows
 from bitlens.methods import METHODS
 from bitlens.models import FLOAT, create
 from bitlens.objectives.cmim import CMIM
+from bitlens.studies.method_table.step_cost import Step, optimizer_step, time_steps
 from bitlens.tasks.classify import ClassifyTask
+from bitlens.training.feed import Batch
 from bitlens.training.recipe import Recipe
 from bitlens.training.run import environment
-from bitlens.training.schedule import make_optimizer
 
 RESULTS = Path(__file__).parent.parent / "results" / "step_cost.csv"
 COLUMNS = (
@@ -40,27 +38,18 @@ class Candidate:
     """Something whose steps are timed, and the name of what it is compared with."""
 
     reference: str
-    step: Callable[[], None]
+    step: Step
 
 
-def training_step(
-    model: str, method: str, preset: str | None, batch: int, size: int
-) -> Callable[[], None]:
+def training_step(model: str, method: str, preset: str | None, batch: int, size: int) -> Step:
     """One optimizer step of a freshly built net on fixed random images, channels last."""
     net = create(model, method=method, classes=10, channels=3, image_size=size)
     net = net.to(memory_format=torch.channels_last)
     objective = None if preset is None else CMIM(net, preset)
     task = ClassifyTask(net, objective, weight=0.02)
-    optimizer = make_optimizer(Recipe(), task, 0.0)
     images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-    labels, indices = torch.randint(0, 10, (batch,)), torch.arange(batch)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        task(images, labels, indices).loss.backward()
-        optimizer.step()
-
-    return step
+    drawn = Batch(images=images, labels=torch.randint(0, 10, (batch,)), indices=torch.arange(batch))
+    return optimizer_step(Recipe(model=model, method=method), task, drawn)
 
 
 def candidates(model: str, batch: int, size: int) -> dict[str, Candidate]:
@@ -79,18 +68,6 @@ def candidates(model: str, batch: int, size: int) -> dict[str, Candidate]:
     return found
 
 
-def interleaved(found: dict[str, Candidate], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of every candidate in every round; two rounds before are not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in found}
-    for repeat in range(repeats + 2):
-        names = list(found) if repeat % 2 else list(found)[::-1]
-        for name in names:
-            begin = time.perf_counter()
-            found[name].step()
-            taken[name].append((time.perf_counter() - begin) * 1e3)
-    return {name: values[2:] for name, values in taken.items()}
-
-
 def main() -> None:
     """Measure, print a table and keep the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -104,15 +81,17 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     found = candidates(given.model, given.batch, given.size)
-    taken = interleaved(found, given.repeats)
+    timings = time_steps(
+        {name: candidate.step for name, candidate in found.items()},
+        {name: candidate.reference for name, candidate in found.items()},
+        given.repeats,
+    )
     place = environment(torch.device("cpu"), 1)
     place.pop("python"), place.pop("processes")
     rows = []
     print(f"{given.model}, batch {given.batch}, {given.size}x{given.size}, {given.threads} threads")
     for name, candidate in found.items():
-        step = statistics.median(taken[name])
-        pairs = zip(taken[name], taken[candidate.reference], strict=True)
-        ratio = statistics.median(own / other for own, other in pairs)
+        step, ratio = timings[name].milliseconds, timings[name].ratio
         print(f"{name:24s} {step:8.1f} ms  {ratio:6.3f} x {candidate.reference}")
         rows.append(
             {

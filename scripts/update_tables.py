@@ -14,6 +14,11 @@ A page asks for a table and ends it with `<!-- end -->`:
                                                         layer and in accuracy, seed by seed
     <!-- coverage: results/NAME.csv SHARE -->           how often intervals hold the truth, by flag, in
                                                         cells where SHARE of the draws have the flag
+    <!-- methods: results/RUNS.csv results/COSTS.csv FORM ... --> the method table; FORM is full DATA, short,
+                                                        figure PICTURE (a link to it), or published; empty
+                                                        while there are no runs
+
+The picture of the method table is drawn anew too.
 """
 
 from __future__ import annotations
@@ -25,11 +30,16 @@ import sys
 from pathlib import Path
 
 from bitlens.report.statistics import paired_difference, spell, summarize
+from bitlens.studies.method_table.figure import draw
+from bitlens.studies.method_table.page import figures_page, full_page, short_page
+from bitlens.studies.method_table.rows import DataTable, aggregate
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+METHOD_TABLE = (ROOT / "results" / "methods_runs.csv", ROOT / "results" / "methods_costs.csv")
+PICTURE = ROOT / "docs" / "method_table.svg"
 MARKER = re.compile(
-    r"(<!-- (table|rows|verdicts|coverage|paired): (\S+) ([^\n]+) -->\n).*?(<!-- end -->)",
+    r"(<!-- (table|rows|verdicts|coverage|paired|methods): (\S+) ([^\n]+) -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -179,6 +189,31 @@ def table(path: Path, column: str, baseline: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def method_tables(runs: Path, costs: Path) -> dict[str, DataTable]:
+    """The method table by data set; empty while nothing has been published."""
+    if not runs.exists():
+        return {}
+    return aggregate(read(runs), read(costs) if costs.exists() else [])
+
+
+def methods(path: Path, costs: str, form: str, *about: str) -> str:
+    """The method table in one of its forms."""
+    tables = method_tables(path, ROOT / costs)
+    if form == "published":
+        return figures_page()
+    if form == "full":
+        (data,) = about
+        return full_page(tables[data]) if data in tables else ""
+    if not tables:
+        return ""
+    if form == "figure":
+        (picture,) = about
+        return f"![Test accuracy of every method, plain and with CMIM, seed by seed]({picture})\n"
+    if form != "short":
+        sys.exit(f"methods: no form {form}")
+    return short_page(tables)
+
+
 def average(runs: list[dict[str, str]], key: str) -> str:
     """Mean of a column over the runs that have it, or a dash."""
     found = [float(row[key]) for row in runs if row[key]]
@@ -193,6 +228,7 @@ def rewritten(text: str) -> str:
         "verdicts": verdicts,
         "coverage": coverage,
         "paired": paired,
+        "methods": methods,
     }
     return MARKER.sub(
         lambda m: m[1] + writers[m[2]](ROOT / m[3], *m[4].split()) + m[5],
@@ -212,6 +248,11 @@ def main() -> int:
             stale.append(page.name)
             if not check:
                 page.write_text(wanted)
+    tables = method_tables(*METHOD_TABLE)
+    if tables and (not PICTURE.exists() or PICTURE.read_text() != draw(tables)):
+        stale.append(PICTURE.name)
+        if not check:
+            PICTURE.write_text(draw(tables))
     if stale:
         sys.stdout.write(f"{'stale' if check else 'rewritten'}: {', '.join(stale)}\n")
     return int(check and bool(stale))

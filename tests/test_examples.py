@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,18 @@ def test_the_plane_of_an_own_loop_flags_what_it_cannot_measure(
     assert last["5"]["information"] > first["5"]["information"] + 0.5
     assert "saturated" in capsys.readouterr().out
     assert len((tmp_path / "plane.jsonl").read_text().splitlines()) == len(plane.rows) + 1
+
+
+def test_an_own_method_learns_and_is_packed_bit_for_bit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    loss = load("own_method.py")["main"](steps=40)
+    sys.modules.pop("own_method")
+    assert loss < 1.5, "ten classes: chance is 2.3"
+    assert "98,304 signs of 2 layers on 64 images equal torch's bit for bit" in (
+        capsys.readouterr().out
+    )
 
 
 def test_examples_stay_short() -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from bitlens.data import DATASETS
 from bitlens.errors import BitlensError
+from bitlens.methods import METHODS
 from bitlens.models.nets import NETS
-from bitlens.recipes import RECIPES, recipe
+from bitlens.objectives.config import PRESETS
+from bitlens.recipes import RECIPES, SUITES, recipe, suite
 from bitlens.training.recipe import Recipe, differences
 
 FAMILIES = ("demo", "fashion", "cifar10")
@@ -37,8 +39,7 @@ def test_a_family_is_a_controlled_comparison(stem: str) -> None:
         "cmim": {"objective", "weight", "cmim"},
         "released": {"objective", "weight", "cmim", "teacher"},
         "crd": {"objective", "weight", "cmim", "teacher"},
-        # Its settings of the contrast are never read.
-        "logit-kd": {"objective", "weight", "teacher", "cmim"},
+        "logit-kd": {"distill", "distill_weight", "teacher"},
     }
     for name, fields in allowed.items():
         changed = differences(plain, RECIPES[f"{stem}-{name}"])
@@ -61,3 +62,36 @@ def test_no_two_recipes_are_the_same() -> None:
 def test_an_unknown_recipe_suggests_near_ones() -> None:
     with pytest.raises(BitlensError, match="unknown recipe 'demo-cmmi'; did you mean demo-cmim"):
         recipe("demo-cmmi")
+
+
+@pytest.mark.parametrize("data", SUITES["methods"])
+def test_a_suite_differs_in_method_and_cmim_alone(data: str) -> None:
+    recipes = suite("methods", data, ["bnn", "bireal"])
+    assert [r.name for r in recipes] == ["float", "bnn", "bnn-cmim", "bireal", "bireal-cmim"]
+    shared = SUITES["methods"][data]
+    for made in recipes:
+        changed = {text.partition(":")[0].partition(".")[0] for text in differences(shared, made)}
+        assert changed <= {"method", "objective", "weight", "cmim"}
+        assert made.data == data and made.seed == 0
+        if made.name.endswith("-cmim"):
+            assert (made.objective, made.weight, made.cmim) == ("cmim", 0.03, PRESETS["tuned"])
+        else:
+            assert (made.objective, made.weight) == ("none", 0.0)
+
+
+def test_a_suite_has_every_method_by_default() -> None:
+    names = [r.name for r in suite("methods", "cifar10")]
+    assert len(names) == 1 + 2 * len(METHODS) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("metods", "cifar10"), "unknown suite 'metods'; did you mean methods"),
+        (("methods", "cifr10"), "unknown data set of the suite 'cifr10'; did you mean cifar10"),
+        (("methods", "cifar10", ["bnnn"]), "unknown method 'bnnn'; did you mean bnn"),
+    ],
+)
+def test_what_a_suite_does_not_have(arguments: tuple, message: str) -> None:
+    with pytest.raises(BitlensError, match=message):
+        suite(*arguments)

@@ -210,29 +210,6 @@ def _fourier_series(n: int, precision: float) -> tuple[float, ...]:
     return tuple(reversed(found))
 
 
-def standardized_polynomial(grad: Tensor, x: Tensor, *, through: bool) -> Tensor:
-    """POLY at x / std, std each sample's own over all but the first axis (as in ReCU, OvSW, BiPer).
-
-    The forward value is sgn(x), as the deviation is positive: dividing only moves the window in which
-    a gradient passes. std = sqrt(unbiased variance + 1e-5).
-
-    Args:
-        grad: upstream gradient.
-        x: input of the sign (n, ...), not divided.
-        through: whether the gradient also flows through the deviation or treats it as a constant.
-    """
-    axes = tuple(range(1, x.dim()))
-    freedom = max(x[0].numel() - 1, 1)
-    centered = x - x.mean(axes, keepdim=True)
-    norm = torch.linalg.vector_norm(centered, dim=axes, keepdim=True)
-    variance = norm.square() / freedom + 1e-5
-    deviation = variance.sqrt()
-    passed = x.abs().mul_(-2 / variance).add_(2 / deviation).relu_() * grad
-    if not through:
-        return passed
-    return passed - centered * ((passed * x).sum(axes, keepdim=True) / (variance * freedom))
-
-
 def triangle(grad: Tensor, x: Tensor, t: float, k: float) -> Tensor:
     """TRI: multiplier max(0, k (sqrt(2) t - t^2 |x|)), of RBNN (Lin et al., 2020).
 
@@ -242,14 +219,21 @@ def triangle(grad: Tensor, x: Tensor, t: float, k: float) -> Tensor:
 
 
 def sample_scaled(
-    grad: Tensor, x: Tensor, inner: Surrogate, *, centered: bool = False, eps: float = 1e-5
+    grad: Tensor,
+    x: Tensor,
+    inner: Surrogate,
+    *,
+    centered: bool = False,
+    through: bool = True,
+    eps: float = 1e-5,
 ) -> Tensor:
     """`inner` for sgn(x / s), s the standard deviation of each sample, (n, ...), with its gradient.
 
     s = sqrt(unbiased variance + eps) over all axes but the first. A positive factor leaves the sign
     alone, so it matters to the backward pass only and forward needs no standardised copy of x. This is
     what ReCU (Xu et al., 2021) and its descendants compute by dividing before the sign. `centered`
-    saves the time of centring an `x` whose samples have mean zero already.
+    saves the time of centring an `x` whose samples have mean zero already. Without `through` the
+    deviation is a constant for the gradient (OvSW).
     """
     axes = tuple(range(1, x.dim()))
     freedom = max(x[:1].numel() - 1, 1)
@@ -257,6 +241,8 @@ def sample_scaled(
     spread = x if centered else x - x.mean(axes, keepdim=True)
     norm = torch.linalg.vector_norm(spread, dim=axes, keepdim=True)
     rate = (norm.square() / freedom + eps).rsqrt()
-    through = inner(grad, x * rate)
-    pull = (through * x).sum(axes, keepdim=True) * (-(rate**3) / freedom)
-    return torch.addcmul(through.mul_(rate), spread, pull)
+    passed = inner(grad, x * rate)
+    if not through:
+        return passed.mul_(rate)
+    pull = (passed * x).sum(axes, keepdim=True) * (-(rate**3) / freedom)
+    return torch.addcmul(passed.mul_(rate), spread, pull)

@@ -48,6 +48,7 @@ SUITES: dict[str, dict[str, Recipe]] = {
         "cifar10": replace(
             _TABLE, name="cifar10-table", data="cifar10", train_images=12500, epochs=2
         ),
+        "fashion-mnist-mini": replace(_TABLE, name="mini-table", data="fashion-mnist-mini"),
     },
 }
 """What `compare --suite` can run: suite -> data set -> the recipe all its variants share."""
@@ -96,7 +97,9 @@ def _family(plain: Recipe) -> list[Recipe]:
         variant("cmim", "cmim", 0.03, "tuned"),
         variant("released", "cmim", 6.4, "released", twin),
         variant("crd", "cmim", 0.5, "crd", twin),
-        variant("logit-kd", "logit-kd", 1.0, teacher=twin),
+        replace(
+            plain, name=f"{stem}-logit-kd", distill="logit-kd", distill_weight=1.0, teacher=twin
+        ),
     ]
 
 

@@ -91,7 +91,7 @@ CASES = {
     "report": (["report", "nonsense"], "nonsense is not a run folder: no such folder"),
     "list what": (["list"], "usage: bitlens list recipes|"),
     "list": (["list", "recipies"], "unknown list 'recipies'; did you mean recipes"),
-    "doctor": (["doctor", "now"], "it takes no arguments"),
+    "doctor": (["doctor", "now"], "unknown method 'now'"),
 }
 
 
@@ -114,7 +114,7 @@ def test_bad_input(say, tmp_path: Path, name: str) -> None:
     [
         (["train", "demo-plain", "--epcohs", "3"], ["--epcohs", "--epochs"]),
         (["train", "demo-plain", "--epochs", "three"], ["--epochs", "three"]),
-        (["train", "demo-plain", "--plan", "three-step"], ["three-step", "two-step"]),
+        (["train", "demo-plain", "--plan", "four-step"], ["four-step", "two-step"]),
         (["train", "demo-cmim", "--cmim.los", "nce"], ["--cmim.los", "--cmim.loss"]),
         (["train", "demo-plain", "--plane-split", "both"], ["both", "train", "test"]),
         (["info", "mlp", "--metod", "bnn"], ["--metod", "--method"]),

@@ -14,7 +14,7 @@ from bitlens.data import DATASETS
 from bitlens.methods import METHODS
 from bitlens.models.nets import NETS
 from bitlens.objectives import OBJECTIVES
-from bitlens.recipes import RECIPES
+from bitlens.recipes import RECIPES, SUITES
 
 
 def test_train_tells_what_came_out(say, quick_options: list[str], tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_narrow_terminal_does_not_cut_numbers_in_a_pipe(
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        *(("recipes", RECIPES), ("methods", METHODS), ("models", NETS)),
+        *(("recipes", RECIPES), ("suites", SUITES), ("methods", METHODS), ("models", NETS)),
         *(("data", DATASETS), ("objectives", OBJECTIVES)),
     ],
 )
@@ -147,7 +147,9 @@ def test_lists_name_everything_once(say, what: str, names: dict) -> None:
 
 
 def test_there_is_no_other_list(say) -> None:
-    assert set(LISTS) == {"recipes", "methods", "models", "data", "objectives", "presets"}
+    assert set(LISTS) == {
+        *("recipes", "suites", "methods", "models", "data", "objectives", "presets")
+    }
     said = say("list", "presets")
     assert "released" in said.out and "partner=teacher" in said.out
 

@@ -193,7 +193,7 @@ def test_int8_layers_are_calibrated_on_few_images(
         taken.extend(map(len, calibration))
         return own(net, example, calibration, **options)
 
-    monkeypatch.setattr("bitlens.cli.pack_command.CALIBRATION", 37)
+    monkeypatch.setattr("bitlens.training.packing_images.CALIBRATION", 37)
     monkeypatch.setattr(bitlens, "pack", pack)
     assert say("pack", "run", "--threads", "1").code == 0
     assert sum(taken) == 37
@@ -212,3 +212,12 @@ def test_signs_of_the_file_are_those_of_the_weights(say, run: Path, trained: Pat
     for name, found in signs.items():
         own = next(v for k, v in latent.items() if k.startswith(f"{name}.") and v.ndim == 2)
         np.testing.assert_array_equal(found, np.where(own >= 0, 1, -1))
+
+
+def test_a_runtime_method_is_refused_with_its_reason(say, quick_options) -> None:
+    options = ("--method", "rbnn", *quick_options, "--out", "centered")
+    assert say("train", "demo-plain", *options).code == 0
+    said = say("pack", "centered", "--threads", "1")
+    assert said.code == 2 and said.err.count("\n") == 1
+    assert "hidden.0.linear: method 'rbnn' does not fold into thresholds: every image's" in said.err
+    assert not Path("centered/model.bits").exists()

@@ -35,14 +35,33 @@ def test_a_study_ends_with_verdicts_and_a_page(say: Say, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["study"], "study: name one study (information-plane)"),
+        (["study"], "study: name one study (information-plane, bibench)"),
         (["study", "information-plan"], "unknown study 'information-plan'; did you mean"),
         (["study", "information-plane", "--jobs", "-1"], "study: jobs=-1"),
+        (["study", "information-plane", "runs/demo"], "study: name one study"),
+        (["study", "bibench"], "bibench: name at least one folder"),
+        (["study", "bibench", "nowhere"], "nowhere is not a comparison"),
     ],
 )
 def test_bad_input_is_explained(say: Say, arguments: list[str], told: str) -> None:
     said = say(*arguments)
     assert said.code == 2 and told in said.err and not list(Path.cwd().iterdir())
+
+
+def test_bibench_judges_what_compare_made(say: Say, quick_options: list[str]) -> None:
+    names = ("demo-plain", "demo-float")
+    made = say("compare", *names, "--seeds", "1", "--jobs", "1", "--out", "c", *quick_options)
+    assert made.code == 0, made.err
+    command = "study bibench c --images 8 --threads 1 --out b".split()
+    said = say(*command)
+    assert said.code == 0, said.err
+    assert "152 measurements" in said.out and "demo-plain" in said.out
+    assert "left out: Architecture" in said.out
+    assert Path("b/index.html").read_text().startswith("<!doctype html>")
+    with Path("b/scores.csv").open(newline="") as file:
+        assert {"OM_task", "OM_corr", "OM_comp"} <= {row["score"] for row in csv.DictReader(file)}
+    again = say(*command)
+    assert again.code == 0 and "measurements" not in again.out
 
 
 def test_help_tells_the_tiers(say: Say) -> None:

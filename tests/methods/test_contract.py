@@ -1,290 +1,253 @@
-"""What every entry of METHODS must do, on a convolution and on a linear layer."""
+"""What every entry of METHODS must do, on a convolution and on a linear layer.
+
+The promises themselves are the clauses of `bitlens.models.conformance`, which anybody's method can be run
+against; here every method of the package meets them, and some facts are checked against truth that is
+computed otherwise. What is special about a method stands in one of the tables below, with the reason.
+"""
 
 from __future__ import annotations
 
-import copy
-import io
-from pathlib import Path
-
 import pytest
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
-from bitlens import binarize, set_progress
+from bitlens import after_step, before_step, binarize, penalty, set_progress
 from bitlens.errors import BitlensError
 from bitlens.methods import METHODS, get
-from bitlens.methods.contract import Progress, Sign
-from bitlens.methods.reactnet import RSign
-from bitlens.models.layers import BinaryConv2d, BinaryLinear
+from bitlens.methods.contract import WeightBinarizer
+from bitlens.models.conformance.check import CLAUSES, examine
+from bitlens.models.conformance.specimen import KINDS, Kind, Specimen, binary
+from bitlens.models.layers import BinaryConv2d, BinaryLinear, binary_layers
 
-KINDS = ("conv", "linear")
+THRESHOLDS = {"dorefa": 0.5}
+"""Where a fresh activation binarizer turns; everywhere else at 0."""
+
+ALL_ZERO_FILTERS = {
+    "complex": "an imaginary part enters with both signs, so its zeros give +1 and -1",
+    "siman": "half of a filter is -1 whatever its magnitudes",
+    "subbit": "a kernel of zeros takes the first code of the layer's book",
+}
+"""Methods that do not turn a weight of zeros into +1 everywhere."""
+
+OWN_REAL_STAGE = {
+    "biper": "the sine of the latent weight, scaled",
+    "complex": "the complex weight that the latent one stands for",
+    "fda": "the latent weight; its adapter takes part with gradient zero",
+    "rbnn": "the rotated weight, scaled",
+    "rbonn": "the latent weight; its parameters take part with gradient zero",
+    "recu": "the clamped weight, scaled",
+    "siman": "the magnitudes about their middle, scaled",
+    "subbit": "the latent weight; its codebook takes part with gradient zero",
+    "vispa": "a draw of the weight's distribution",
+}
+"""Methods whose real-weight stage computes with something of their own."""
+
 every = pytest.mark.parametrize("method", METHODS)
 both = pytest.mark.parametrize("kind", KINDS)
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def build(method: str, kind: str, *, seed: int = 0, bias: bool = True) -> nn.Module:
-    """Two float64 layers, the first of them binary, with latents on both sides of the clip."""
-    first = nn.Conv2d(4, 6, 3, padding=1, bias=bias) if kind == "conv" else nn.Linear(7, 6, bias)
-    last = [nn.Flatten(), nn.Linear(6 * 25, 3)] if kind == "conv" else [nn.Linear(6, 3)]
-    net = binarize(nn.Sequential(first, *last).double(), method, keep_float=(str(len(last)),))
-    source = generator(seed)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=source, dtype=torch.float64))
-    return net
-
-
-def binary(net: nn.Module) -> BinaryConv2d | BinaryLinear:
-    layer = net.get_submodule("0")
-    assert isinstance(layer, BinaryConv2d | BinaryLinear)
-    return layer
-
-
-def images(kind: str, *, seed: int = 1, count: int = 5) -> Tensor:
-    shape = (count, 4, 5, 5) if kind == "conv" else (count, 7)
-    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
-
-
-def gradients(net: nn.Module, x: Tensor) -> list[Tensor]:
-    x = x.clone().requires_grad_()
-    output = net(x)
-    return list(torch.autograd.grad(output.square().sum(), [x, *net.parameters()]))
+def specimen(method: str, kind: Kind) -> Specimen:
+    return Specimen(method=get(method), name=method, kind=kind)
 
 
 @every
 @both
-def test_activation_codes_are_signs(method: str, kind: str) -> None:
-    net = build(method, kind)
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_clause(method: str, kind: Kind, clause: str) -> None:
+    examine(clause, specimen(method, kind))
+
+
+@every
+@both
+def test_a_code_is_plus_one_where_the_signs_input_is_not_negative(method: str, kind: Kind) -> None:
+    given = specimen(method, kind)
+    layer = binary(given.net())
     seen: list[Tensor] = []
-    layer = binary(net)
-    layer.activation.sign.register_forward_hook(lambda m, i, o: seen.append(o))
-    net(images(kind))
-    assert isinstance(layer.activation.sign, Sign)
-    assert seen[0].shape == images(kind).shape
-    assert set(seen[0].unique().tolist()) == {-1.0, 1.0}
-    assert set(layer._codes(images(kind)).unique().tolist()) == set(layer.activation.levels)
-
-
-@every
-def test_a_value_at_the_threshold_is_plus_one(method: str) -> None:
-    activation = get(method).activation(3, Progress())
-    threshold = torch.tensor([0.5 if method == "dorefa" else 0.0])
-    if isinstance(activation, RSign):
-        threshold = torch.tensor([-0.25])
-        nn.init.constant_(activation.shift, 0.25)
-    at = threshold.expand(2, 3)
-    below = torch.nextafter(at, torch.tensor(-9.0)) if method != "reactnet" else at - 1e-6
-    assert (activation(at) == 1).all()
-    assert (activation(below) == -1).all()
+    layer.activation.sign.register_forward_pre_hook(lambda module, inputs: seen.extend(inputs))
+    codes = layer.activation(given.images())
+    assert torch.equal(codes, torch.where(seen[0] >= 0, 1.0, -1.0).double())
+    assert 0.1 < (codes == 1).double().mean() < 0.9
+    assert set(layer._codes(given.images()).unique().tolist()) == set(layer.activation.levels)
 
 
 @every
 @both
-def test_the_two_views_of_a_weight_are_the_same_numbers(method: str, kind: str) -> None:
-    layer = binary(build(method, kind))
-    with torch.no_grad():
-        layer.weight.view(-1)[:2] = torch.tensor([0.0, -0.0])
-    signs, scale = layer.weight_binarizer.decompose(layer.weight)
-    assert set(signs.unique().tolist()) == {-1.0, 1.0}
-    assert signs.shape == layer.weight.shape and scale.shape == layer.weight.shape[:1]
-    assert not signs.requires_grad and not scale.requires_grad
-    assert torch.equal(layer.signs(), signs)
-    shaped = scale.view(-1, *[1] * (signs.dim() - 1))
-    assert torch.equal(layer.weight_binarizer(layer.weight), signs * shaped)
+def test_a_fresh_threshold_counts_as_plus_one(method: str, kind: Kind) -> None:
+    shape = (2, 4, 3, 3) if kind == "convolution" else (2, 4)
+    for training in (True, False):
+        layer = binarize(nn.Conv2d(4, 4, 1) if kind == "convolution" else nn.Linear(4, 4), method)
+        assert isinstance(layer, BinaryConv2d | BinaryLinear)
+        layer.train(training)(torch.zeros(shape))
+        at = torch.full(shape, THRESHOLDS.get(method, 0.0))
+        assert (layer.activation(at) == 1).all()
+        if get(method).deploy == "static":
+            assert (layer.activation(at - 1e-6) == -1).all()
 
 
 @every
 @both
-def test_a_zero_weight_counts_as_plus_one(method: str, kind: str) -> None:
-    layer = binary(build(method, kind))
+def test_a_zero_weight_counts_as_plus_one(method: str, kind: Kind) -> None:
+    layer = binary(specimen(method, kind).net())
     with torch.no_grad():
         layer.weight.zero_()
     signs, scale = layer.weight_binarizer.decompose(layer.weight)
-    assert (signs == 1).all() and scale.isfinite().all()
+    assert scale.isfinite().all()
+    assert (signs == 1).all() != (method in ALL_ZERO_FILTERS)
+    assert torch.equal(layer.signs(), signs)
+
+
+def input_gradient(layer: nn.Module, x: Tensor) -> Tensor:
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad(layer(leaf).square().sum(), leaf)[0]
 
 
 @every
 @both
-@pytest.mark.parametrize("t", [0.0, 0.6, 1.0])
-def test_gradients_are_finite_and_alive(method: str, kind: str, t: float) -> None:
-    net = build(method, kind)
-    set_progress(net, t)
-    for gradient in gradients(net, images(kind)):
-        assert gradient.isfinite().all() and gradient.any()
-
-
-@every
-@both
-def test_zero_weights_get_finite_gradients(method: str, kind: str) -> None:
-    net = build(method, kind)
-    with torch.no_grad():
-        binary(net).weight.zero_()
-    assert all(gradient.isfinite().all() for gradient in gradients(net, images(kind)))
-
-
-@every
-@both
-def test_two_passes_at_the_end_of_training_agree_bit_for_bit(method: str, kind: str) -> None:
-    net = build(method, kind)
-    x = images(kind)
-    first, second = ([net(x), *gradients(net, x)] for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    net.eval()
-    assert torch.equal(net(x), net(x))
-
-
-@every
-@both
-def test_training_and_evaluation_compute_the_same(method: str, kind: str) -> None:
-    net = build(method, kind)
-    x = images(kind)
-    torch.testing.assert_close(net.train()(x), net.eval()(x))
-    to_input = [
-        torch.autograd.grad(net.train(training)(leaf).square().sum(), leaf)[0]
-        for training in (True, False)
-        for leaf in [x.clone().requires_grad_()]
-    ]
-    torch.testing.assert_close(*to_input)
+def test_the_input_has_the_same_gradient_in_training_and_evaluation(
+    method: str, kind: Kind
+) -> None:
+    given = specimen(method, kind)
+    net, x = given.net(), given.images()
+    training, evaluation = (input_gradient(net.train(mode), x) for mode in (True, False))
+    torch.testing.assert_close(training, evaluation)
 
 
 @every
 def test_evaluation_gives_the_latent_weight_no_gradient(method: str) -> None:
-    net = build(method, "linear").eval()
-    net(images("linear")).sum().backward()
+    given = specimen(method, "linear")
+    net = given.net().eval()
+    net(given.images()).sum().backward()
     assert binary(net).weight.grad is None
 
 
 @every
 @both
-def test_accumulators_in_evaluation_are_exact_integers(method: str, kind: str) -> None:
-    source = nn.Conv2d(64, 24, 3, padding=1, bias=False) if kind == "conv" else nn.Linear(777, 24)
+def test_accumulators_in_evaluation_are_exact_integers(method: str, kind: Kind) -> None:
+    convolution = kind == "convolution"
+    source = nn.Conv2d(64, 24, 3, padding=1) if convolution else nn.Linear(778, 24)
     layer = binarize(source, method)
     assert isinstance(layer, BinaryConv2d | BinaryLinear)
-    shape = (2, 64, 9, 9) if kind == "conv" else (5, 777)
-    x = torch.randn(shape, generator=generator(3)) + 0.2
-    seen: list[Tensor] = []
-    patched = F.conv2d if kind == "conv" else F.linear
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn((2, 64, 9, 9) if convolution else (5, 778), generator=generator) + 0.2
+    layer.eval()(x)
+    with torch.no_grad():
+        for parameter in (*layer.weight_binarizer.parameters(), *layer.activation.parameters()):
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    name = "conv2d" if convolution else "linear"
+    patched, seen = getattr(F, name), list[Tensor]()
 
     def record(*arguments: object) -> Tensor:
         seen.append(patched(*arguments))
         return seen[-1]
 
-    name = "conv2d" if kind == "conv" else "linear"
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        codes = layer._codes(x)
         patch.setattr(F, name, record)
-        output = layer.eval()(x)
+        output = layer(x)
+    # A hyper-network's own linear layers are products of real numbers.
+    seen = [product for product in seen if product.shape == output.shape]
     signs, scale = layer.weight_binarizer.decompose(layer.weight)
-    codes, integers = layer._codes(x).long(), signs.long()
-    exact = F.conv2d(codes, integers, padding=1) if kind == "conv" else F.linear(codes, integers)
-    assert torch.equal(seen[0].double(), exact.double())
-    scaled = seen[0] * (scale.view(1, -1, 1, 1) if kind == "conv" else scale)
-    assert torch.equal(output, scaled if layer.bias is None else scaled + layer.bias)
+    offset = layer.weight_binarizer.offset(layer.weight)
 
+    def product(weight: Tensor) -> Tensor:
+        exact = (codes.long(), weight.long())
+        return F.conv2d(*exact, padding=1) if convolution else F.linear(*exact)
 
-@every
-@both
-@pytest.mark.parametrize("file", ["torch", "safetensors"])
-def test_saving_and_loading_restores_outputs_and_progress(
-    method: str, kind: str, file: str, tmp_path: Path
-) -> None:
-    saved, loaded = build(method, kind, seed=0), build(method, kind, seed=9)
-    set_progress(saved, 0.3)
-    if file == "torch":
-        buffer = io.BytesIO()
-        torch.save(saved.state_dict(), buffer)
-        buffer.seek(0)
-        loaded.load_state_dict(torch.load(buffer, weights_only=True))
-    else:
-        safetensors.torch.save_model(saved, str(tmp_path / "net.safetensors"))
-        safetensors.torch.load_model(loaded, tmp_path / "net.safetensors")
-    x = images(kind)
-    assert torch.equal(loaded(x), saved(x))
-    assert loaded.__dict__[Progress.HOLDER].value == pytest.approx(0.3)
-    for a, b in zip(gradients(loaded, x), gradients(saved, x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+    def across(values: Tensor) -> Tensor:
+        return values.view(1, -1, 1, 1) if convolution else values
 
-
-@every
-def test_a_copy_has_its_own_progress_and_weights(method: str) -> None:
-    net = build(method, "linear")
-    set_progress(net, 0.2)
-    twin = copy.deepcopy(net)
-    x = images("linear")
-    before = gradients(twin, x)
-    set_progress(net, 0.9)
+    expected = [product(signs), product(torch.ones_like(signs))][: 1 + (offset is not None)]
+    assert len(seen) == len(expected)
+    for found, exact in zip(seen, expected, strict=True):
+        assert torch.equal(found.double(), exact.double())
+    made = expected[0].double() * across(scale)
+    if offset is not None:
+        made = made + expected[1].double() * across(offset)
+    affine = layer.activation.affine()
+    if affine is not None:
+        values = signs * scale.view(-1, *[1] * (signs.dim() - 1))
+        total = values.flatten(1).sum(1) + (0 if offset is None else signs[0].numel() * offset)
+        made = made * affine[0] + across(total * affine[1])
     with torch.no_grad():
-        binary(net).weight.neg_()
-    assert twin.__dict__[Progress.HOLDER].value == 0.2
-    assert twin.get_buffer(Progress.BUFFER).item() == pytest.approx(0.2)
-    assert all(torch.equal(a, b) for a, b in zip(gradients(twin, x), before, strict=True))
-    set_progress(twin, 0.5)
-    assert net.__dict__[Progress.HOLDER].value == 0.9
+        made = made if layer.output is None else layer.output(made.float())
+        made = made if layer.bias is None else made + across(layer.bias)
+        torch.testing.assert_close(output, made.float(), rtol=1e-5, atol=1e-4)
 
 
 @every
 @both
-def test_per_image_gradients_under_vmap_equal_a_loop(method: str, kind: str) -> None:
-    net = build(method, kind)
-    parameters, buffers = dict(net.named_parameters()), dict(net.named_buffers())
-
-    def loss(values: dict[str, Tensor], image: Tensor) -> Tensor:
-        return functional_call(net, (values, buffers), (image[None],)).square().sum()
-
-    x = images(kind, count=3)
-    batched = vmap(grad(loss), in_dims=(None, 0))(parameters, x)
-    for index, image in enumerate(x):
-        for name, gradient in grad(loss)(parameters, image).items():
-            torch.testing.assert_close(batched[name][index], gradient)
-
-
-@every
-@both
-def test_the_first_stage_of_two_keeps_real_weights(method: str, kind: str) -> None:
-    net = build(method, kind)
-    layer = binary(net)
+def test_a_stage_of_real_weights_computes_with_the_relaxed_weight(method: str, kind: Kind) -> None:
+    given = specimen(method, kind)
+    layer = binary(given.net())
     layer.binary_weights = False
-    x = images(kind)
-    codes = layer._codes(x)
-    if kind == "linear":
-        expected = F.linear(codes, layer.weight, layer.bias)
+    x = given.images()
+    codes, weight = layer._codes(x), layer.weight_binarizer.relaxed(layer.weight)
+    if type(layer.weight_binarizer).relaxed is WeightBinarizer.relaxed:
+        assert weight is layer.weight and method not in OWN_REAL_STAGE
     else:
+        assert weight.shape == layer.weight.shape and method in OWN_REAL_STAGE
+    affine = layer.activation.affine()
+    if kind == "convolution":
+        if affine is not None:
+            codes = F.pad(codes, (1, 1, 1, 1)) * affine[0] + affine[1]
         low, _ = layer.activation.levels
-        assert low in (-1.0, 0.0)
-        expected = F.conv2d(codes, layer.weight, layer.bias, padding=1)
+        assert low in (-1.0, 0.0), "a padded zero is the method's own padding"
+        made = F.conv2d(codes, weight, padding=0 if affine is not None else 1)
+    else:
+        made = F.linear(codes if affine is None else codes * affine[0] + affine[1], weight)
+    made = made if layer.output is None else layer.output(made)
+    assert layer.bias is not None
+    made = made + (layer.bias.view(-1, 1, 1) if kind == "convolution" else layer.bias)
     for training in (True, False):
-        torch.testing.assert_close(layer.train(training)(x), expected)
+        torch.testing.assert_close(layer.train(training)(x), made)
 
 
 @every
 def test_a_net_learns_which_side_of_a_line_a_point_lies_on(method: str) -> None:
-    source = generator(4)
-    x = torch.randn(256, 7, generator=source, dtype=torch.float64)
+    source = torch.Generator().manual_seed(4)
+    x = torch.randn(256, 8, generator=source, dtype=torch.float64)
     labels = (x[:, 0] + 0.7 * x[:, 3] > 0).long()
-    net = build(method, "linear", seed=5)
+    layer = specimen(method, "linear").net(seed=5)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(5)
+        net = nn.Sequential(layer, nn.Linear(6, 2).double())
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     losses = []
     for step in range(150):
         set_progress(net, step / 149)
+        optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 150)
         loss = F.cross_entropy(net(x), labels)
+        losses.append(loss.item())
+        if (added := penalty(net)) is not None:
+            loss = loss + added
         optimizer.zero_grad()
         loss.backward()
+        before_step(net)
         optimizer.step()
-        binary(net).after_step()
-        losses.append(loss.item())
+        after_step(net)
     assert losses[-1] < 0.55 < losses[0], losses
+
+
+@every
+def test_channels_that_a_method_cannot_serve_are_refused_by_name(method: str) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 7, 3))
+    try:
+        layers = binary_layers(binarize(net, method, keep_float=()))
+    except BitlensError as error:
+        assert f"method {method!r} cannot serve layer '0'" in str(error)
+        assert "name it in keep_float or choose another method" in str(error)
+        assert method in ("complex",)
+    else:
+        assert list(layers) == ["0", "2"]
+        found = net(torch.randn(2, 3, 9, 9))
+        assert found.shape == (2, 7, 5, 5) and found.isfinite().all()
 
 
 @pytest.mark.parametrize("t", [-0.1, 1.1, float("nan")])
 def test_progress_outside_its_range_is_refused(t: float) -> None:
     with pytest.raises(ValueError, match="lies outside"):
-        set_progress(build("irnet", "linear"), t)
+        set_progress(specimen("irnet", "linear").net(), t)
 
 
 def test_an_unknown_method_suggests_a_near_one() -> None:

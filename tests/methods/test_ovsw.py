@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bitlens.bits import polynomial, sign, standardized_polynomial
+from bitlens.bits import polynomial, sample_scaled, sign
 from bitlens.methods.ovsw import SilentAwareWeight, ovsw
 
 SHAPES = [(4, 3, 2, 2), (4, 9)]
@@ -57,16 +57,16 @@ def test_the_activations_gradient_is_poly_of_the_divided_input(
     deviation = variance.sqrt().view(-1, *[1] * (len(shape) - 1))
     divided = sign(x / (deviation if through else deviation.detach()), polynomial)
     (expected,) = torch.autograd.grad(divided, x, upstream)
-    ours = sign(x, partial(standardized_polynomial, through=through))
+    ours = sign(x, partial(sample_scaled, inner=polynomial, through=through))
     assert torch.equal(ours, divided)
     torch.testing.assert_close(torch.autograd.grad(ours, x, upstream)[0], expected)
 
 
 def test_one_value_per_sample_and_float16_stay_finite() -> None:
     x = torch.tensor([[0.5], [0.0], [-2.0]])
-    assert standardized_polynomial(torch.ones_like(x), x, through=True).isfinite().all()
+    assert sample_scaled(torch.ones_like(x), x, polynomial).isfinite().all()
     half = torch.randn(4, 16, dtype=torch.bfloat16)
-    found = standardized_polynomial(torch.ones_like(half), half, through=True)
+    found = sample_scaled(torch.ones_like(half), half, polynomial)
     assert found.dtype == torch.bfloat16 and found.isfinite().all()
 
 

@@ -30,11 +30,11 @@ def ranks(
 
 @pytest.mark.ddp
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("stage", ["1-bit", "real"])
+@pytest.mark.parametrize("stage", alone.STAGES)
 def test_gradients_and_state_equal_one_process(
     ranks: list[dict[str, Any]], method: str, stage: str
 ) -> None:
-    single = alone.train(method, real_weights=stage == "real")
+    single = alone.train(method, stage)
     first, second = (rank[f"{method}, {stage}"] for rank in ranks)
     for theirs in (first, second):
         for ours, other in zip(single["gradients"], theirs["gradients"], strict=True):

@@ -177,6 +177,13 @@ def test_without_progress_the_factor_does_not_move() -> None:
     assert torch.equal(layer.weight_binarizer.factor, before)
 
 
+def test_the_first_noise_is_a_fifth_of_the_latent_weights() -> None:
+    latent = 0.03 * normal(500, 20)
+    binarizer = gaussian(latent, 4)
+    noise = draws(binarizer, 50) @ binarizer.factor.detach().T
+    assert noise.square().mean().sqrt() == pytest.approx(0.03 * 0.1 * math.sqrt(4), rel=0.15)
+
+
 def test_a_negative_rank_is_refused() -> None:
     with pytest.raises(BitlensError, match=r"rank=-1; give 0 \(plain STE\) or more"):
         vispa(-1)

@@ -20,8 +20,15 @@ from bitlens.models.blocks import (
     SlicePad,
     StridedProjection,
 )
+from bitlens.models.gated import BNextUnit, RealToBinaryUnit
 from bitlens.models.nets import NETS
 
+UNITS = {
+    "bireal": SingleUnit,
+    "normal": PairUnit,
+    "r2b": RealToBinaryUnit,
+    "bnext": BNextUnit,
+}
 SHORTCUTS = (PoolPad, SlicePad, StridedProjection, PooledProjection)
 SMALLEST = {"mlp": 1, "vgg-small": 8, "reactnet-a": 16}
 
@@ -81,9 +88,13 @@ def test_the_names_are_the_planned_ones() -> None:
         "resnet18-normal-poolpad",
         "resnet20-bireal-poolpad",
         "resnet20-bireal-slicepad",
+        "resnet20-bnext-poolpad",
         "resnet20-normal-slicepad",
+        "resnet20-r2b-poolpad",
         "resnet34-imagenet-bireal-fp1x1",
         "resnet8-bireal-poolpad",
+        "resnet8-bnext-poolpad",
+        "resnet8-r2b-poolpad",
         "vgg-small",
     ]
     assert all(net.about and net.paper for net in NETS.values())
@@ -102,12 +113,14 @@ def test_shortcuts_are_the_kind_in_the_name(name: str) -> None:
     found = [module for module in net.modules() if isinstance(module, SHORTCUTS)]
     stages = 4 if "18" in name or "34" in name else 3
     assert [type(module) for module in found] == [expected] * (stages - 1)
-    units = {type(m) for m in net.modules() if isinstance(m, SingleUnit | PairUnit)}
-    assert units == {SingleUnit if span == "bireal" else PairUnit}
+    units = {type(m) for m in net.modules() if isinstance(m, tuple(UNITS.values()))}
+    assert units == {UNITS[span]}
     kept = kept_float(net)
     projections = [n for n in weighted(net) if ".shortcut." in n]
     assert len(projections) == (stages - 1 if kind.endswith("1x1") else 0)
-    assert kept == ["stem", *(projections if kind == "fp1x1" else []), "head"]
+    gates = [n for n in weighted(net) if ".gate." in n]
+    assert bool(gates) == (span in ("r2b", "bnext"))
+    assert kept == ["stem", *(projections if kind == "fp1x1" else []), *gates, "head"]
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -124,7 +137,7 @@ def test_every_keep_float_pattern_names_a_layer_and_the_ends_are_kept(name: str)
 @pytest.mark.parametrize("name", NETS)
 def test_only_the_head_has_a_bias_beside_batch_norm(name: str) -> None:
     biased = [n for n, layer in weighted(outline(name)).items() if layer.bias is not None]
-    assert biased == ["head"]
+    assert [n for n in biased if "bnext" not in name or ".gate." not in n] == ["head"]
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -169,3 +182,29 @@ def test_nets_differ_only_in_the_nonlinearity_they_are_given(name: str) -> None:
     weights = other.state_dict()
     for key, value in twin.state_dict().items():
         assert torch.equal(value, weights[key]), key
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("resnet8-bireal-poolpad", ["stages.0.1", "stages.1.1", "stages.2.1"]),
+        ("resnet8-r2b-poolpad", ["stages.0.1", "stages.1.1", "stages.2.1"]),
+        (
+            "resnet18-normal-fp1x1",
+            [f"stages.{stage}.{unit}" for stage in range(4) for unit in range(2)],
+        ),
+        (
+            "resnet18-imagenet-bireal-fp1x1",
+            [f"stages.{stage}.{unit}" for stage in range(4) for unit in (1, 3)],
+        ),
+        ("reactnet-a", [f"features.{place}" for place in range(1, 26, 2)]),
+        ("vgg-small", []),
+        ("mlp", []),
+    ],
+)
+def test_blocks_are_pairs_of_convolutions(name: str, blocks: list[str]) -> None:
+    """Real-to-Binary matches the eight blocks of a ResNet-18."""
+    net = outline(name)
+    assert list(net.blocks) == blocks
+    for block in net.blocks:
+        net.get_submodule(block)

@@ -146,6 +146,17 @@ def test_stages_that_cannot_be_cut_into_pairs_are_refused(convs: tuple[int, ...]
         replace(PLAN, span=2, convs=convs)
 
 
+def test_a_gated_unit_over_two_convolutions_is_refused() -> None:
+    with pytest.raises(
+        BitlensError, match="'r2b' has a shortcut over one convolution, but span is 2"
+    ):
+        replace(PLAN, span=2, unit="r2b")
+
+
+def test_a_stage_of_an_odd_number_of_units_ends_in_a_block() -> None:
+    assert replace(PLAN, convs=(3, 1)).blocks == ("stages.0.1", "stages.0.2", "stages.1.0")
+
+
 @pytest.mark.parametrize(("stem", "stride"), [("small", 8), ("large", 32)])
 def test_the_stride_is_what_the_image_shrinks_by(
     stem: Literal["small", "large"], stride: int

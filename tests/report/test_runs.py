@@ -11,6 +11,7 @@ import pytest
 
 from bitlens.errors import BitlensError
 from bitlens.report.runs import read_comparison, read_rows, read_run
+from bitlens.training.recipe import Recipe
 
 Write = Callable[..., Path]
 
@@ -110,8 +111,8 @@ def test_bytes_that_are_no_text(run_folder: Write) -> None:
 @pytest.mark.parametrize("file", ["recipe.json", "summary.json"])
 def test_a_newer_schema_asks_for_an_upgrade(run_folder: Write, file: str) -> None:
     folder = run_folder()
-    change(folder / file, schema=2)
-    with pytest.raises(BitlensError, match="schema 2, this bitlens reads up to 1; upgrade"):
+    change(folder / file, schema=3)
+    with pytest.raises(BitlensError, match="schema 3, this bitlens reads up to 2; upgrade"):
         read_run(folder)
 
 
@@ -210,3 +211,24 @@ def test_a_bad_row_is_named(tmp_path: Path, row: str, told: str) -> None:
     file.write_text(f"variant,seed\n{row}\n", encoding="utf-8")
     with pytest.raises(BitlensError, match=told):
         read_rows(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"objective": "logit-kd", "weight": 0.5},
+        {"objective": "distribution", "weight": 0.0},
+        {"objective": "cmim", "weight": 0.5},
+    ],
+)
+def test_schema_1_is_read_as_training_reads_it(run_folder: Write, change: dict) -> None:
+    """Seeds of one variant that were trained before and after are one variant."""
+    folder = run_folder()
+    now = Recipe(teacher="t").to_json()
+    before = {key: value for key, value in now.items() if "distill" not in key and key != "start"}
+    before |= {"schema": 1, **change}
+    (folder / "recipe.json").write_text(json.dumps(before))
+    assert read_run(folder).recipe == Recipe.from_json(before).to_json()
+    (folder / "recipe.json").write_text(json.dumps(Recipe.from_json(before).to_json()))
+    assert read_run(folder).recipe == Recipe.from_json(before).to_json()

@@ -138,7 +138,7 @@ def test_two_jobs_give_the_rows_of_one(
     variants: list[Recipe], tmp_path: Path, assert_same_run
 ) -> None:
     student = replace(
-        variants[0], name="kd", objective="logit-kd", weight=1.0, teacher="twin", seed=9
+        variants[0], name="kd", distill="logit-kd", distill_weight=1.0, teacher="twin", seed=9
     )
     chosen = [variants[0], student]
     for jobs in (1, 2):
@@ -164,8 +164,8 @@ def test_a_teacher_is_trained_once_per_seed_on_the_students_images(
         quick(
             name=name,
             epochs=1,
-            objective=name,
-            weight=1.0,
+            distill=name,
+            distill_weight=1.0,
             teacher="twin",
             train_images=200,
             validation=0.2,
@@ -197,7 +197,9 @@ def test_a_teacher_is_trained_once_per_seed_on_the_students_images(
 def test_a_teacher_among_the_variants_is_not_trained_twice(
     variants: list[Recipe], tmp_path: Path
 ) -> None:
-    student = replace(variants[0], name="kd", objective="logit-kd", weight=1.0, teacher="twin")
+    student = replace(
+        variants[0], name="kd", distill="logit-kd", distill_weight=1.0, teacher="twin"
+    )
     compare([student, variants[2]], [0], tmp_path, baseline="twin", resolve=nobody)
     assert RunFolder(tmp_path / "twin" / "seed0").recipe() == variants[2]
     assert len(table(tmp_path)) == 2
@@ -206,7 +208,7 @@ def test_a_teacher_among_the_variants_is_not_trained_twice(
 def test_a_teacher_by_its_folder(variants: list[Recipe], tmp_path: Path) -> None:
     fit(variants[2], tmp_path / "elsewhere")
     student = replace(
-        variants[0], objective="logit-kd", weight=1.0, teacher=str(tmp_path / "elsewhere")
+        variants[0], distill="logit-kd", distill_weight=1.0, teacher=str(tmp_path / "elsewhere")
     )
     compare([student], [0], tmp_path / "c", baseline="plain", resolve=nobody)
     assert len(table(tmp_path / "c")) == 1
@@ -249,12 +251,12 @@ class TestRefusals:
             )
 
     def test_a_teacher_nobody_knows(self, variants: list[Recipe], tmp_path: Path) -> None:
-        student = replace(variants[0], objective="logit-kd", weight=1.0, teacher="demo-flaot")
+        student = replace(variants[0], distill="logit-kd", distill_weight=1.0, teacher="demo-flaot")
         with pytest.raises(BitlensError, match="'demo-flaot' is neither a recipe nor the folder"):
             compare([student], [0], tmp_path, baseline="plain", resolve=nobody)
 
     def test_a_teacher_that_needs_a_teacher(self, variants: list[Recipe], tmp_path: Path) -> None:
-        student = replace(variants[0], objective="logit-kd", weight=1.0, teacher="kd")
+        student = replace(variants[0], distill="logit-kd", distill_weight=1.0, teacher="kd")
         other = replace(student, name="kd", teacher="twin")
         with pytest.raises(BitlensError, match="plain's teacher kd learns from a teacher itself"):
             compare([student, other, variants[2]], [0], tmp_path, baseline="kd", resolve=nobody)
@@ -262,7 +264,7 @@ class TestRefusals:
     def test_one_teacher_for_different_images(self, variants: list[Recipe], tmp_path: Path) -> None:
         """Trained on the held-out images, a teacher would leak them to the student."""
         student = replace(
-            *(variants[0],), name="kd", objective="logit-kd", weight=1.0, teacher="twin"
+            *(variants[0],), name="kd", distill="logit-kd", distill_weight=1.0, teacher="twin"
         )
         held = replace(student, name="held", validation=0.2)
         for chosen in ([student, held], [held, variants[2]]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from bitlens.models import create
 from bitlens.objectives.gather import world
-from bitlens.training.distributed import SyncedBatchNorm, parallelize, process_group
+from bitlens.training.distributed import SyncedBatchNorm, may_rest, parallelize, process_group
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 _spec = importlib.util.spec_from_file_location("two_processes", PROGRAM)
 assert _spec is not None and _spec.loader is not None
 alone = importlib.util.module_from_spec(_spec)
+sys.modules["two_processes"] = alone
 _spec.loader.exec_module(alone)
 
 
@@ -70,6 +73,34 @@ class TestTwoProcesses:
         if "source" in alone.CASES[case]:
             memory = "queue" if "queue" in case else "bank"
             assert any(name.endswith(f".{memory}") for name in expected)
+
+    @pytest.mark.parametrize("plan", alone.PLANS)
+    def test_stages_with_resting_parameters_equal_one_process(
+        self, ranks: list[dict[str, Any]], plan: str
+    ) -> None:
+        """Scales while weights are real, shifts while inputs are clipped, an adapter that is off."""
+        expected = alone.train_stages(plan, torch.float64)
+        resting = {
+            "one-step": [{"gain"}, {"gain"}, set(), set()],
+            "two-step": [{"gain", "scale"}] * 2 + [{"scale"}] * 2 + [{"gain"}] * 2 + [set()] * 2,
+            "three-step": [
+                *([{"gain", "scale", "shift"}] * 2 + [{"scale", "shift"}] * 2),
+                *([{"gain", "scale"}] * 2 + [{"scale"}] * 2 + [{"gain"}] * 2 + [set()] * 2),
+            ],
+        }[plan]
+        names = set(expected["gradients"][-1])
+        for found in (rank["stages"][plan] for rank in ranks):
+            assert len(found["gradients"]) == len(expected["gradients"]) == len(resting)
+            for ours, theirs, absent in zip(
+                expected["gradients"], found["gradients"], resting, strict=True
+            ):
+                assert ours.keys() == theirs.keys()
+                assert {name.rpartition(".")[2] for name in names - ours.keys()} == absent
+                for name, gradient in ours.items():
+                    torch.testing.assert_close(theirs[name], gradient, rtol=1e-6, atol=1e-9)
+            assert found["losses"] == pytest.approx(expected["losses"], rel=1e-8)
+            for name, value in expected["state"].items():
+                torch.testing.assert_close(found["state"][name], value, rtol=1e-6, atol=1e-9)
 
     def test_synced_batch_norm_is_batch_norm_of_the_whole_batch(
         self, ranks: list[dict[str, Any]]
@@ -131,6 +162,13 @@ class TestAlone:
     def test_nothing_is_wrapped(self) -> None:
         task = nn.Linear(2, 2)
         assert parallelize(task, torch.device("cpu")) is task
+
+    @pytest.mark.parametrize(
+        ("method", "rests"), [("float", False), ("bireal", False), ("reactnet", True)]
+    )
+    def test_what_may_go_without_a_gradient(self, method: str, rests: bool) -> None:
+        net = create("resnet8-r2b-poolpad", method=method, classes=2, channels=1, image_size=8)
+        assert may_rest(net) is rests
 
     @pytest.mark.parametrize("shape", alone.NORM_SHAPES)
     def test_synced_norm_alone_is_the_built_in(self, shape: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from bitlens.data import load
 from bitlens.errors import BitlensError
@@ -23,6 +23,7 @@ from bitlens.training import fit as fit_module
 from bitlens.training.build import load_run_net
 from bitlens.training.checkpoint import load_checkpoint
 from bitlens.training.fit import Silent, fit
+from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import Recipe
 from bitlens.training.run import RunFolder
 
@@ -63,7 +64,7 @@ class Recorder(Silent):
 ROW = [
     *("epoch", "stage", "step", "t", "lr", "train_loss", "train_accuracy"),
     *("eval_split", "eval_loss", "eval_accuracy", "flip_rate", "flip_rate_layers"),
-    *("objective_loss", "bound", "ceiling", "bound_valid", "bound_layers"),
+    *("objective_loss", "distill_loss", "bound", "ceiling", "bound_valid", "bound_layers"),
     *("code_entropy", "code_entropy_layers", "seconds", "images_per_second"),
 ]
 SUMMARY = [
@@ -201,6 +202,164 @@ def test_the_two_step_plan(quick, rows, tmp_path: Path, monkeypatch: pytest.Monk
     assert first_of_stage[0] == pytest.approx(first_of_stage[2])
 
 
+def test_the_three_step_plan(quick, rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, set[tuple[bool, bool, float]]] = {}
+    fresh: list[int] = []
+    step = fit_module._Run._step
+
+    def watched(self: Any, *arguments: Any) -> None:
+        epoch, decay = arguments[3], self.optimizer.param_groups[0]["weight_decay"]
+        for layer in binary_layers(self.net).values():
+            precision = (layer.binary_weights, layer.binary_activations, decay)
+            seen.setdefault(epoch, set()).add(precision)
+        if not self.optimizer.state:
+            fresh.append(epoch)
+        step(self, *arguments)
+
+    monkeypatch.setattr(fit_module._Run, "_step", watched)
+    told = Recorder(tmp_path / "run")
+    fit(quick(plan="three-step", method="reactnet", epochs=3), tmp_path / "run", display=told)
+    assert seen == {1: {(False, False, 1e-5)}, 2: {(False, True, 1e-5)}, 3: {(True, True, 0.0)}}
+    assert fresh == [1, 2, 3]
+    table = rows(tmp_path / "run")
+    assert [row["stage"] for row in table] == [1, 2, 3]
+    assert table[0]["code_entropy"] is None and table[0]["code_entropy_layers"] == {}
+    assert 0 < table[1]["code_entropy"] <= 1
+    assert table[1]["code_entropy_layers"].keys() == set(BINARY)
+
+
+def test_the_first_stage_clips_and_the_second_keeps_what_it_learned(quick, tmp_path: Path) -> None:
+    """The latent weights go from stage to stage, and only their signs are used at the end."""
+    told = Recorder(tmp_path / "run")
+    recipe = quick(plan="three-step", epochs=3, lr=1e-9)
+    fit(recipe, tmp_path / "run", display=told)
+    first, _, last = told.weights
+    for name in BINARY:
+        torch.testing.assert_close(
+            first[f"{name}.weight"], last[f"{name}.weight"], atol=1e-6, rtol=0
+        )
+
+
+def test_only_a_binary_net_can_be_the_best(quick, rows, tmp_path: Path) -> None:
+    recipe = quick(plan="three-step", epochs=3, validation=0.25, lr=0.03)
+    told = Recorder(tmp_path / "run")
+    fit(recipe, tmp_path / "run", display=told)
+    best = load_file(tmp_path / "run" / "best.safetensors")
+    assert torch.equal(best["head.weight"], told.weights[-1]["head.weight"])
+    assert not torch.equal(best["head.weight"], told.weights[0]["head.weight"])
+
+
+def test_no_plane_where_there_are_no_signs(quick, tmp_path: Path) -> None:
+    recipe = quick(plan="three-step", epochs=3)
+    with pytest.raises(BitlensError, match="stage 1 of plan='three-step' takes none"):
+        fit(recipe, tmp_path / "run", plane=PlaneSettings())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_starts_from_another(quick, tmp_path: Path) -> None:
+    """With a learning rate of nearly nothing a run ends where it began."""
+    fit(quick(name="first", method="reactnet"), tmp_path / "first")
+    begun = load_file(tmp_path / "first" / "last.safetensors")
+    for start in (tmp_path / "first", tmp_path / "first" / "last.safetensors"):
+        folder = tmp_path / start.name.replace(".", "-") / "second"
+        fit(quick(method="reactnet", seed=3, lr=1e-9, epochs=1, start=str(start)), folder)
+        ended = load_file(folder / "last.safetensors")
+        assert ended.keys() == begun.keys()
+        for name, value in ended.items():
+            if "running_" not in name and "num_batches" not in name:
+                torch.testing.assert_close(value, begun[name], rtol=0, atol=1e-6)
+
+
+def test_a_start_from_the_float_twin_or_from_elsewhere(quick, tmp_path: Path) -> None:
+    """Weights from another program know nothing of training progress; nothing else may be absent."""
+    model = {"model": "resnet8-bireal-poolpad", "epochs": 1}
+    fit(quick(name="twin", method="float", **model), tmp_path / "twin")
+    fit(quick(start=str(tmp_path / "twin"), lr=1e-9, **model), tmp_path / "net")
+    twin, net = (load_file(tmp_path / k / "last.safetensors") for k in ("twin", "net"))
+    assert set(net) - set(twin) == {"bitlens_progress"}
+    for name in ("stages.0.0.conv.weight", "head.bias"):
+        torch.testing.assert_close(net[name], twin[name], rtol=0, atol=1e-6)
+    recipe = quick(start=str(tmp_path / "twin"), method="reactnet", **model)
+    with pytest.raises(
+        BitlensError,
+        match=r"27 missing: stem_act.shift_in.* and 24 more; it takes weights of the same",
+    ) as caught:
+        fit(recipe, tmp_path / "other")
+    assert "unexpected" not in str(caught.value) and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"start": "nowhere"}, "start='nowhere' is neither a .safetensors file nor the folder"),
+        ({"start": "nowhere.safetensors"}, "start='nowhere.safetensors': there is no such file"),
+        ({"start": "unfinished"}, "start='unfinished': the run is not finished; resume it first"),
+        (
+            {"start": "renamed.safetensors"},
+            r"1 missing: hidden.0.linear.weight; 1 unexpected: hidden.0.linear.weights; it",
+        ),
+        (
+            {"start": "flat.safetensors"},
+            r"1 of another shape: hidden.0.linear.weight 65536x1 instead of 256x256; it",
+        ),
+    ],
+)
+def test_a_start_that_does_not_fit(
+    quick, tmp_path: Path, change: dict, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ReActNet's program renamed and reshaped the weights between its steps and dropped them."""
+    monkeypatch.chdir(tmp_path)
+    fit(quick(epochs=1), Path("unfinished"))
+    weights = load_file("unfinished/last.safetensors")
+    RunFolder(Path("unfinished")).summary_file.unlink()
+    name = "hidden.0.linear.weight"
+    renamed = {key: value for key, value in weights.items() if key != name}
+    save_file(renamed | {f"{name}s": weights[name]}, "renamed.safetensors")
+    save_file(renamed | {name: weights[name].reshape(-1, 1)}, "flat.safetensors")
+    with pytest.raises(BitlensError, match=said):
+        fit(quick(**change), Path("run"))
+    assert not Path("run").exists()
+
+
+def test_a_resumed_run_does_not_start_again(quick, tmp_path: Path) -> None:
+    class Stop(Silent):
+        def epoch(self, row: dict[str, Any]) -> None:
+            raise KeyboardInterrupt
+
+    fit(quick(name="first", epochs=1), tmp_path / "first")
+    recipe = quick(start=str(tmp_path / "first"))
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, tmp_path / "run", display=Stop())
+    (tmp_path / "first" / "last.safetensors").unlink()
+    fit(recipe, tmp_path / "run", resume=True)
+
+
+def test_cmim_and_a_teacher_together(quick, rows, tmp_path: Path, teacher: Path) -> None:
+    recipe = quick(
+        **{"objective": "cmim", "weight": 0.1, "cmim": LATENT, "teacher": str(teacher)},
+        **{"distill": "distribution", "distill_weight": 1.0, "hard_labels": 0.0},
+    )
+    fit(recipe, tmp_path / "run")
+    row = rows(tmp_path / "run")[-1]
+    assert row["bound_valid"] is True and row["bound"] > 0
+    total = 0.1 * row["objective_loss"] + row["distill_loss"]
+    assert row["train_loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_attention_is_matched_in_residual_nets_only(quick, rows, tmp_path: Path) -> None:
+    model = {"model": "resnet8-bireal-poolpad", "epochs": 1}
+    fit(quick(name="twin", method="float", **model), tmp_path / "twin")
+    taught = {"distill": "attention", "distill_weight": 1.0, "teacher": str(tmp_path / "twin")}
+    fit(quick(**taught, **model), tmp_path / "run")
+    assert 0 < rows(tmp_path / "run")[0]["distill_loss"] < 6
+    with pytest.raises(BitlensError, match="names no blocks"):
+        fit(
+            quick(**taught, model="mlp"),
+            tmp_path / "other",
+            find_teacher=lambda _: tmp_path / "twin",
+        )
+
+
 def test_validation_chooses_the_best_and_the_test_set_is_seen_only_at_the_end(
     quick, rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,15 +426,18 @@ def test_objectives_with_a_teacher(
     before = load_file(teacher / "last.safetensors")
     mi = objective in PRESETS
     recipe = quick(
-        objective="cmim" if mi else objective,
-        weight=0.5,
+        objective="cmim" if mi else "none",
+        weight=0.5 if mi else 0.0,
+        distill="none" if mi else objective,
+        distill_weight=0.0 if mi else 0.5,
         hard_labels=0.0 if objective == "distribution" else 1.0,
         cmim=replace(PRESETS[objective], negatives=64) if mi else CMIMConfig(),
         teacher=str(teacher),
     )
     summary = fit(recipe, tmp_path / "student")
     row = rows(tmp_path / "student")[-1]
-    assert math.isfinite(row["objective_loss"])
+    assert math.isfinite(row["objective_loss" if mi else "distill_loss"])
+    assert row["distill_loss" if mi else "objective_loss"] is None
     assert row["bound_valid"] is (False if mi else None)
     assert (row["bound"] is None) is not mi
     assert summary["test_accuracy"] > 0.3
@@ -286,7 +448,7 @@ def test_objectives_with_a_teacher(
 
 
 def test_a_teacher_that_is_not_there_or_not_finished(quick, tmp_path: Path, teacher: Path) -> None:
-    recipe = quick(objective="logit-kd", weight=1.0, teacher=str(tmp_path / "none"))
+    recipe = quick(distill="logit-kd", distill_weight=1.0, teacher=str(tmp_path / "none"))
     with pytest.raises(BitlensError, match="none holds no run"):
         fit(recipe, tmp_path / "student")
     RunFolder(teacher).summary_file.unlink()
@@ -299,7 +461,7 @@ def test_a_teacher_of_weight_zero_is_not_asked_for(quick, tmp_path: Path) -> Non
     def never(recipe: Recipe) -> Path:
         raise AssertionError("nobody needs this teacher")
 
-    recipe = quick(objective="logit-kd", weight=0.0, teacher="anything", epochs=1)
+    recipe = quick(distill="logit-kd", distill_weight=0.0, teacher="anything", epochs=1)
     fit(recipe, tmp_path / "run", find_teacher=never)
 
 
@@ -325,7 +487,7 @@ def test_an_existing_run_is_refused_before_anything_else(
     def never(recipe: Recipe) -> Path:
         raise AssertionError("no teacher is trained for a refused run")
 
-    recipe = quick(objective="logit-kd", weight=1.0, teacher="x")
+    recipe = quick(distill="logit-kd", distill_weight=1.0, teacher="x")
     with pytest.raises(BitlensError, match="already holds a run; continue it with --resume"):
         fit(recipe, tmp_path / "run", find_teacher=never)
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").iterdir()} == times

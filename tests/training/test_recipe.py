@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from bitlens.objectives.config import PRESETS, CMIMConfig
 from bitlens.training.recipe import Recipe, differences
 
 CMIM = Recipe(objective="cmim", weight=0.1, teacher="demo-float")
+BOTH = replace(CMIM, distill="distribution", distill_weight=0.3)
 OTHER = {
     "seed": 1,
     "data": "cifar10",
@@ -24,8 +27,11 @@ OTHER = {
     "model": "mlp",
     "method": "xnor",
     "plan": "two-step",
-    "objective": "logit-kd",
+    "start": "elsewhere/last.safetensors",
+    "objective": "none",
     "weight": 0.2,
+    "distill": "attention",
+    "distill_weight": 0.7,
     "hard_labels": 0.5,
     "teacher": "elsewhere",
     "epochs": 11,
@@ -67,7 +73,12 @@ def test_the_lists_above_cover_every_field() -> None:
     [
         ({"method": "bireel"}, "unknown method 'bireel'; did you mean bireal"),
         ({"objective": "cmmi"}, "unknown objective 'cmmi'; did you mean cmim"),
-        ({"plan": "three-step"}, "unknown plan 'three-step'"),
+        ({"plan": "four-step"}, "unknown plan 'four-step'; did you mean one-step"),
+        ({"distill": "logitkd"}, "unknown distill 'logitkd'; did you mean logit-kd"),
+        ({"objective": "logit-kd", "teacher": "t"}, "set by distill and .*: distill='logit-kd'"),
+        ({"distill_weight": -1.0}, "distill_weight=-1.0; it must be finite and not negative"),
+        ({"distill_weight": 0.5}, "distill_weight=0.5 but distill='none'"),
+        ({"start": 3}, "start=3 should be of type str"),
         ({"optimizer": "adamw"}, "unknown optimizer 'adamw'; did you mean adam"),
         ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean cosine"),
         ({"epochs": 0}, "epochs=0; it must be at least 1"),
@@ -86,14 +97,22 @@ def test_the_lists_above_cover_every_field() -> None:
         ({"label_smoothing": -0.5}, r"label_smoothing=-0.5; it must lie in \[0, 1\)"),
         ({"warmup": 10.0}, "warmup=10.0 leaves nothing of 10 epochs"),
         ({"weight": 0.5}, "weight=0.5 but objective='none'"),
-        ({"objective": "logit-kd", "weight": 1.0}, "learns from a float teacher; set teacher="),
+        ({"distill": "attention"}, "distill='attention' learns from a float teacher; set teacher="),
         (
             {"objective": "cmim", "weight": 1.0, "cmim": PRESETS["crd"]},
             "'cmim' learns from a float teacher",
         ),
         ({"objective": "cmim", "weight": 1.0, "method": "float"}, "no binary activations"),
         ({"plan": "two-step", "method": "float"}, "plan='two-step' needs a binarization method"),
+        ({"plan": "own", "method": "float"}, "plan='own' needs a binarization method"),
         ({"plan": "two-step", "epochs": 1}, "at least 2 epochs"),
+        ({"plan": "three-step", "epochs": 2}, "has 3 stages and needs at least 3 epochs"),
+        ({"plan": "two-step", "epochs": 5, "warmup": 2.0}, "leaves nothing of 2 epochs"),
+        ({"plan": "three-step", "epochs": 8, "warmup": 2.0}, "leaves nothing of 2 epochs"),
+        (
+            {"plan": "three-step", "objective": "cmim", "weight": 0.1},
+            "stage 1 of plan='three-step' takes no signs; use plan='two-step'",
+        ),
         ({"hard_labels": 0.0}, "hard_labels=0 and no objective: there is nothing to learn from"),
         ({"name": ""}, "it names a folder"),
         ({"name": "../up"}, "it names a folder"),
@@ -138,9 +157,12 @@ def test_json_round_trip(
 
 @pytest.mark.parametrize("field", sorted(OTHER))
 def test_every_field_changes_the_digest_and_is_named_as_a_difference(field: str) -> None:
-    changed = replace(CMIM, **{field: OTHER[field]})
-    assert changed.digest != CMIM.digest
-    assert differences(CMIM, changed) == [f"{field}: {getattr(CMIM, field)!r} -> {OTHER[field]!r}"]
+    plain = replace(BOTH, weight=0.0)
+    changed = replace(plain, **{field: OTHER[field]})
+    assert changed.digest != plain.digest
+    assert differences(plain, changed) == [
+        f"{field}: {getattr(plain, field)!r} -> {OTHER[field]!r}"
+    ]
 
 
 @pytest.mark.parametrize("field", sorted(OTHER_CMIM))
@@ -166,7 +188,12 @@ def test_equal_numbers_have_equal_digests() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda r: r | {"schema": 2}, "schema 2, this bitlens reads 1"),
+        (lambda r: r | {"schema": 3}, "schema 3, this bitlens reads 1 to 2"),
+        (lambda r: {k: v for k, v in r.items() if k != "start"}, "'start' is missing"),
+        (
+            lambda r: r | {"schema": 1, "objective": ["x"]},
+            r"objective=\['x'\] should be of type str",
+        ),
         (lambda r: {k: v for k, v in r.items() if k != "schema"}, "schema None"),
         (lambda r: r | {"epochz": 3}, "unknown recipe field 'epochz'; did you mean epochs"),
         (lambda r: r | {"cmim": r["cmim"] | {"temprature": 1}}, "unknown CMIM setting"),
@@ -190,3 +217,80 @@ def test_damaged_json_is_refused_by_the_name_of_its_file(change, said: str) -> N
 def test_with_seed_changes_nothing_else() -> None:
     assert differences(CMIM, CMIM.with_seed(5)) == ["seed: 0 -> 5"]
     assert asdict(CMIM.with_seed(0)) == asdict(CMIM)
+
+
+def test_a_teacher_may_come_with_cmim() -> None:
+    """With a contrast inside the net, the teacher is the distillation's."""
+    assert BOTH.needs_teacher and BOTH.cmim.partner == "latent"
+    assert not replace(BOTH, distill="none", distill_weight=0.0).needs_teacher
+    assert replace(BOTH, hard_labels=0.0, weight=0.0).hard_labels == 0.0
+
+
+def test_a_contrast_with_a_teacher_needs_no_codes() -> None:
+    recipe = Recipe(
+        plan="three-step", objective="cmim", weight=1.0, cmim=PRESETS["crd"], teacher="t"
+    )
+    assert recipe.plan == "three-step"
+
+
+def schema_1(**changes: Any) -> dict[str, Any]:
+    """A recipe.json as it was written before there was `start` and `distill`."""
+    cmim = {
+        **{"partner": "latent", "layers": "all", "pool": 1, "head": "linear", "train_heads": True},
+        **{"width": 128, "loss": "nce", "temperature": 0.1, "learn_critic": False},
+        **{"source": "batch", "negatives": 4096, "momentum": 0.5, "exclude": "instance"},
+        **{"grad": "both", "beta": 1.0},
+    }
+    return {
+        **{"schema": 1, "name": "run", "seed": 0, "data": "fashion-mnist-mini", "image_size": 0},
+        **{"train_images": 0, "validation": 0.0, "augment": "flip-crop"},
+        **{"model": "resnet8-bireal-poolpad", "method": "bireal", "plan": "one-step"},
+        **{"objective": "none", "weight": 0.0, "hard_labels": 1.0, "teacher": "", "cmim": cmim},
+        **{"epochs": 10, "batch_size": 128, "optimizer": "adam", "lr": 0.002, "momentum": 0.9},
+        **{"weight_decay": 0.0, "schedule": "linear", "warmup": 0.0, "label_smoothing": 0.0},
+    } | changes
+
+
+SCHEMA_1 = {
+    "plain": ({}, {}, "fa6282901ed0"),
+    "two-step": ({"plan": "two-step"}, {"plan": "two-step"}, "c5efb4571ba4"),
+    "cmim": ({"objective": "cmim", "weight": 0.1}, {"objective": "cmim", "weight": 0.1}, ""),
+    "kd": (
+        {"objective": "logit-kd", "weight": 1.0, "teacher": "x"},
+        {"distill": "logit-kd", "distill_weight": 1.0, "teacher": "x"},
+        "5621d6b5743d",
+    ),
+    "soft": (
+        {"objective": "distribution", "weight": 0.0, "teacher": "x"},
+        {"distill": "distribution", "distill_weight": 0.0, "teacher": "x"},
+        "",
+    ),
+}
+"""Fields as written, fields as read, and the digest that schema 1 gave (recorded from its program)."""
+
+
+@pytest.mark.parametrize("case", SCHEMA_1)
+def test_schema_1_is_read_and_keeps_its_digest(case: str) -> None:
+    written, read, digest = SCHEMA_1[case]
+    recipe = Recipe.from_json(schema_1(**written))
+    assert recipe == Recipe(**read)
+    assert recipe.to_json()["schema"] == 2
+    content = {key: value for key, value in schema_1(**written).items() if key != "name"}
+    text = json.dumps(content, sort_keys=True).encode()
+    assert recipe.digest == hashlib.sha256(text).hexdigest()[:12]
+    assert digest in ("", recipe.digest)
+
+
+def test_what_schema_1_cannot_say_has_a_digest_of_its_own() -> None:
+    plain = Recipe(teacher="x", epochs=30)
+    recipes = [
+        plain,
+        replace(plain, start="a"),
+        replace(plain, plan="three-step"),
+        replace(plain, plan="own"),
+        replace(plain, distill="attention"),
+        replace(plain, distill="logit-kd"),
+        replace(plain, distill="logit-kd", objective="cmim"),
+        replace(plain, objective="cmim"),
+    ]
+    assert len({recipe.digest for recipe in recipes}) == len(recipes)

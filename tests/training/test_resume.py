@@ -62,6 +62,13 @@ KINDS = {
     "cmim-queue": {"objective": "cmim", "weight": 0.1, "cmim": QUEUE},
     "crd-bank": {"objective": "cmim", "weight": 0.5, "cmim": BANK, "teacher": "teacher"},
     "two-step": {"method": "reactnet", "plan": "two-step"},
+    "three-step": {"method": "reactnet", "plan": "three-step", "weight_decay": 0.1},
+    "three-step-gated": {"plan": "three-step", "model": "resnet8-bnext-poolpad", "validation": 0.2},
+    "own-start": {"method": "reactnet", "plan": "own", "start": "begun"},
+    "cmim-and-teacher": {
+        **{"objective": "cmim", "weight": 0.1, "cmim": QUEUE, "teacher": "teacher"},
+        **{"distill": "distribution", "distill_weight": 1.0, "hard_labels": 0.0},
+    },
     "irnet-resnet": {"method": "irnet", "model": "resnet8-bireal-poolpad"},
 }
 
@@ -74,6 +81,8 @@ def test_interrupted_after_any_epoch_and_in_the_middle(
     recipe = quick(epochs=4, augment="flip-crop", **KINDS[kind])
     if recipe.teacher:
         fit(quick(name="teacher", method="float", epochs=1), Path("teacher"))
+    if recipe.start:
+        fit(quick(name="begun", method="reactnet", epochs=1, seed=5), Path("begun"))
     fit(recipe, Path("whole"))
     for epoch, step in ((1, 3), (1, 0), (2, 4), (2, 0), (3, 2)):
         with pytest.raises(Stop):

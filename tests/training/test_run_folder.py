@@ -163,6 +163,32 @@ def test_weights_that_do_not_fit(run: RunFolder) -> None:
         load_weights(run.path / "none.safetensors", nn.Linear(2, 2))
 
 
+def test_weights_that_do_not_fit_are_named_and_leave_the_net_alone(run: RunFolder) -> None:
+    run.path.mkdir(parents=True)
+    run.save_weights(run.last_file, nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
+    net = nn.Sequential(nn.Linear(2, 4), nn.Identity(), nn.PReLU(3))
+    before = [p.clone() for p in net.parameters()]
+    with pytest.raises(BitlensError) as caught:
+        load_weights(run.last_file, net)
+    assert str(caught.value) == (
+        f"{run.last_file}: cannot load these weights into the net; tensors 1 missing: 2.weight; "
+        "5 unexpected: 1.bias, 1.num_batches_tracked, 1.running_mean and 2 more; 2 of another shape: "
+        "0.weight 3x2 instead of 4x2, 0.bias 3 instead of 4"
+    )
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_an_optional_tensor_may_be_absent_and_no_other(run: RunFolder) -> None:
+    run.path.mkdir(parents=True)
+    run.save_weights(run.last_file, nn.Linear(2, 2, bias=False))
+    net = nn.Linear(2, 2)
+    bias = net.bias.detach().clone()
+    load_weights(run.last_file, net, optional=("bias",))
+    assert torch.equal(net.bias, bias)
+    with pytest.raises(BitlensError, match="1 missing: bias"):
+        load_weights(run.last_file, net, optional=("weight",))
+
+
 def test_read_json_names_what_it_could_not_read(tmp_path: Path) -> None:
     with pytest.raises(BitlensError, match=r"cannot read .*none.json: No such file"):
         read_json(tmp_path / "none.json")

@@ -11,16 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bitlens.errors import BitlensError
+from bitlens.methods import bireal
+from bitlens.methods.contract import THREE_STEP, Stage
 from bitlens.models import create
 from bitlens.models.layers import binary_layers
 from bitlens.objectives.cmim import CMIM
 from bitlens.tasks.classify import ClassifyTask
 from bitlens.training.recipe import Recipe
 from bitlens.training.schedule import (
+    begin_momentum,
     learning_rate,
     make_optimizer,
     plan_stages,
-    set_binary_weights,
+    set_learning_rate,
+    set_precision,
 )
 
 
@@ -54,16 +59,68 @@ class TestStages:
         assert (first.binary_weights, second.binary_weights) == (False, True)
         assert (first.weight_decay, second.weight_decay) == (1e-5, 0.0)
 
-    def test_switching_weights(self) -> None:
+    @settings(deadline=None)
+    @given(epochs=st.integers(3, 999))
+    def test_three_stages_cover_every_epoch_once_in_near_equal_parts(self, epochs: int) -> None:
+        stages = plan_stages(Recipe(plan="three-step", epochs=epochs))
+        covered = [epoch for s in stages for epoch in range(s.first, s.last + 1)]
+        assert covered == list(range(1, epochs + 1))
+        lengths = [s.epochs for s in stages]
+        assert max(lengths) - min(lengths) <= 1 and min(lengths) == epochs // 3
+
+    def test_real_to_binarys_order(self) -> None:
+        stages = plan_stages(Recipe(plan="three-step", epochs=3, weight_decay=0.3))
+        assert [(s.binary_weights, s.binary_activations) for s in stages] == [
+            *((False, False), (False, True), (True, True))
+        ]
+        assert [s.weight_decay for s in stages] == [1e-5, 1e-5, 0.0]
+
+    @pytest.mark.parametrize(("method", "same"), [("reactnet", "two-step"), ("bireal", "one-step")])
+    def test_own_is_the_methods_plan(self, method: str, same: str) -> None:
+        own = plan_stages(Recipe(plan="own", method=method, epochs=7, weight_decay=0.2))
+        assert own == plan_stages(Recipe(plan=same, method=method, epochs=7, weight_decay=0.2))
+
+    @pytest.mark.parametrize(
+        ("plan", "changes", "said"),
+        [
+            ((), {}, r"shares of its plan are \[\]"),
+            ((Stage(share=0.5), Stage(share=0.4)), {}, r"\[0.5, 0.4\]; they must .* sum to 1"),
+            ((Stage(share=0.0), Stage(share=1.0)), {}, "must be positive"),
+            ((Stage(share=1.0, binary_weights=False),), {}, "ends with real weights"),
+            ((Stage(share=1.0, binary_activations=False),), {}, "the last stage must make both"),
+            (THREE_STEP, {"epochs": 2}, "plan='own' has 3 stages and needs at least 3 epochs"),
+            (THREE_STEP, {"epochs": 9, "warmup": 3.0}, "warmup=3.0 leaves nothing of 3 epochs"),
+            (
+                THREE_STEP,
+                {"objective": "cmim", "weight": 0.1},
+                "stage 1 of plan='own' takes no signs",
+            ),
+        ],
+    )
+    def test_own_plans_that_are_refused(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        plan: tuple[Stage, ...],
+        changes: dict,
+        said: str,
+    ) -> None:
+        monkeypatch.setattr(bireal, "MINE", replace(bireal.BIREAL, plan=plan), raising=False)
+        recipe = Recipe(plan="own", method="bitlens.methods.bireal:MINE", **changes)
+        with pytest.raises(BitlensError, match=said):
+            plan_stages(recipe)
+
+    def test_switching_precision(self) -> None:
         net = create("mlp", method="bireal", classes=3, channels=1, image_size=4)
         layer = next(iter(binary_layers(net).values()))
         images = torch.randn(5, 1, 4, 4)
         outputs = []
-        for binary in (True, False, True):
-            set_binary_weights(net, binary)
-            assert layer.binary_weights is binary
+        for weights, activations in ((True, True), (False, True), (False, False), (True, True)):
+            set_precision(net, binary_weights=weights, binary_activations=activations)
+            assert (layer.binary_weights, layer.binary_activations) == (weights, activations)
             outputs.append(net(images))
-        assert torch.equal(outputs[0], outputs[2]) and not torch.equal(outputs[0], outputs[1])
+        first, second, third, again = outputs
+        assert torch.equal(first, again)
+        assert not torch.equal(first, second) and not torch.equal(second, third)
 
 
 class TestLearningRate:
@@ -115,6 +172,11 @@ class TestLearningRate:
 def task() -> ClassifyTask:
     net = create("resnet8-bireal-poolpad", method="reactnet", classes=3, channels=3, image_size=8)
     return ClassifyTask(net, CMIM(net, learn_critic=True, head="mlp"), weight=0.1)
+
+
+def decay_by_parameter(optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, float]:
+    groups = optimizer.param_groups
+    return {p: group["weight_decay"] for group in groups for p in group["params"]}
 
 
 class TestOptimizer:
@@ -191,6 +253,87 @@ class TestOptimizer:
                 optimizer.step()
         for mine, theirs in zip(tasks[0].parameters(), tasks[1].parameters(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-9)
+
+    def test_the_method_may_decay_latent_weights_in_its_own_way(
+        self, task: ClassifyTask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        layers = binary_layers(task.net).values()
+        for layer in layers:
+            monkeypatch.setattr(layer, "latent_decay", 0.5)
+        optimizer = make_optimizer(Recipe(), task, 0.03)
+        decays = decay_by_parameter(optimizer)
+        assert {decays[layer.weight] for layer in layers} == {0.5}
+        assert decays[task.net.stem.weight] == decays[task.net.head.weight] == 0.03
+        assert decays[task.net.stem_norm.weight] == decays[task.net.head.bias] == 0.0
+
+    def test_what_a_binarizer_owns_does_not_decay_whatever_its_shape(
+        self, task: ClassifyTask
+    ) -> None:
+        layer = next(iter(binary_layers(task.net).values()))
+        parts = [layer.weight_binarizer, layer.activation, nn.Identity()]
+        layer.output = parts[2]
+        for part in parts:
+            part.matrix = nn.Parameter(torch.ones(2, 3))
+        decays = decay_by_parameter(make_optimizer(Recipe(), task, 0.03))
+        assert [decays[part.matrix] for part in parts] == [0.0] * 3
+        assert decays[layer.weight] == 0.03
+
+    def test_multiples_of_the_learning_rate(
+        self, task: ClassifyTask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        layer = next(iter(binary_layers(task.net).values()))
+        binarizer = layer.weight_binarizer
+        binarizer.slow, binarizer.usual = (nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+        monkeypatch.setattr(binarizer, "learning_rates", lambda: {"slow": 0.125})
+        optimizer = make_optimizer(Recipe(optimizer="sgd", momentum=0.0, lr=0.5), task, 0.03)
+        assert {g["lr"] for g in optimizer.param_groups} == {0.5, 0.0625}, (
+            "at once, not from step 2"
+        )
+        state = optimizer.state_dict()
+        again = make_optimizer(Recipe(optimizer="sgd", momentum=0.0, lr=0.5), task, 0.03)
+        again.load_state_dict(state)
+        for parameter in task.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        set_learning_rate(again, 0.25)
+        again.step()
+        torch.testing.assert_close(binarizer.slow, torch.full((2, 2), 1 - 0.25 / 8))
+        torch.testing.assert_close(binarizer.usual, torch.full((2, 2), 1 - 0.25))
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.75])
+    def test_a_parameter_that_joins_late(self, momentum: float) -> None:
+        """Torch's fused SGD fails on it; its loop over single tensors does not."""
+        recipe = Recipe(optimizer="sgd", momentum=momentum, lr=0.1)
+        mine, theirs = (nn.ParameterList([torch.ones(3), torch.ones(3)]) for _ in range(2))
+        ours = make_optimizer(recipe, mine, 0.0)
+        plain = torch.optim.SGD(
+            theirs.parameters(), 0.1, momentum, nesterov=momentum > 0, foreach=False
+        )
+        for step in range(5):
+            for pair in (mine, theirs):
+                pair[0].grad = torch.full((3,), 1.0 + step)
+                pair[1].grad = torch.full((3,), 2.0) if step in (2, 4) else None
+            begin_momentum(ours)
+            ours.step()
+            plain.step()
+        assert torch.equal(mine[0], theirs[0]) and torch.equal(mine[1], theirs[1])
+
+    def test_a_rate_for_what_is_not_there(
+        self, task: ClassifyTask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        layer = next(iter(binary_layers(task.net).values()))
+        monkeypatch.setattr(layer.weight_binarizer, "learning_rates", lambda: {"alpha": 2.0})
+        with pytest.raises(
+            BitlensError, match=r"'reactnet': .* 'alpha', but .* parameters are none"
+        ):
+            make_optimizer(Recipe(), task, 0.0)
+
+    def test_without_a_methods_wishes_there_are_two_groups(self, task: ClassifyTask) -> None:
+        """A checkpoint written before there were others still fits."""
+        matrices, rest = make_optimizer(Recipe(), task, 0.03).param_groups
+        assert all(p.dim() > 1 for p in matrices["params"])
+        assert all(p.dim() <= 1 for p in rest["params"])
+        kept = {id(p) for p in task.parameters() if p.requires_grad}
+        assert {id(p) for p in matrices["params"] + rest["params"]} == kept
 
     def test_a_net_without_vectors_or_without_matrices(self) -> None:
         for net in (nn.Linear(3, 2, bias=False), nn.BatchNorm1d(3)):

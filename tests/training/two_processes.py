@@ -7,25 +7,41 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bitlens.bits import hard_tanh, sign, sign_values
+from bitlens.methods.contract import Progress, WeightBinarizer, per_filter
+from bitlens.methods.reactnet import REACTNET
 from bitlens.models import create
+from bitlens.models.convert import set_progress
+from bitlens.models.layers import after_step, before_step
+from bitlens.objectives.attention import AttentionMatching
 from bitlens.objectives.cmim import CMIM
 from bitlens.objectives.gather import gather, world
 from bitlens.objectives.negatives import Batch
 from bitlens.tasks.classify import ClassifyTask
 from bitlens.training.distributed import (
     SyncedBatchNorm,
+    may_rest,
     parallelize,
     process_group,
     synchronize_batch_norm,
 )
+from bitlens.training.recipe import Recipe
+from bitlens.training.schedule import (
+    begin_momentum,
+    make_optimizer,
+    plan_stages,
+    set_precision,
+)
 
 BATCH, IMAGES, STEPS = 12, 50, 3
+PLANS = ("one-step", "two-step", "three-step")
 NORM_SHAPES = ((8, 3), (8, 3, 5), (8, 3, 4, 5))
 CASES: dict[str, dict[str, Any]] = {
     "batch": {},
@@ -69,6 +85,88 @@ def train(settings: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
         losses.append(float(gather(output.loss.detach()[None]).mean()))
         bounds.append(float(gather(output.term.bound[None]).mean()))
     return {"gradients": gradients, "losses": losses, "bounds": bounds, "state": task.state_dict()}
+
+
+class LearnedScale(WeightBinarizer):
+    """A scale per filter that real weights do not use, and a method's switch that is late."""
+
+    def __init__(self, latent: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(latent.abs().flatten(1).mean(1))
+
+    def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return sign_values(weight.detach()), self.scale.detach()
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return sign(weight, hard_tanh) * per_filter(self.scale, weight)
+
+    def learning_rates(self) -> dict[str, float]:
+        return {"scale": 0.5}
+
+
+class LateGain(nn.Module):
+    """An adapter that joins in halfway."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.progress, self.gain = progress, nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gain if self.progress.value > 0.5 else x
+
+
+PROGRESS: list[Progress] = []
+
+
+def _weight(latent: Tensor, progress: Progress) -> LearnedScale:
+    PROGRESS[:] = [progress]
+    return LearnedScale(latent)
+
+
+RESTING = replace(
+    REACTNET, weight=_weight, output=lambda latent: LateGain(PROGRESS[0]), latent_decay=0.01
+)
+"""A method with parameters that have no gradient in some steps."""
+
+
+def train_stages(plan: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Four steps per stage, with everything a stage switches and a float teacher."""
+    method = f"{__name__}:RESTING"
+    teacher = create("resnet8-bireal-poolpad", method="float", classes=4, channels=3, image_size=8)
+    net = create("resnet8-bireal-poolpad", method=method, classes=4, channels=3, image_size=8)
+    if world()[1] > 1:
+        synchronize_batch_norm(net)
+    distillation = AttentionMatching(net, teacher.to(dtype))
+    task = ClassifyTask(net, None, weight=0.0, distillation=distillation, distill_weight=0.5).to(
+        dtype
+    )
+    wrapped = parallelize(task, torch.device("cpu"), resting=may_rest(net))
+    recipe = Recipe(plan=plan, method=method, epochs=6, optimizer="sgd", weight_decay=0.1)
+    source = torch.Generator().manual_seed(0)
+    gradients, losses = [], []
+    for stage in plan_stages(recipe):
+        set_precision(
+            net,
+            binary_weights=stage.binary_weights,
+            binary_activations=stage.binary_activations,
+        )
+        optimizer = make_optimizer(recipe, task, stage.weight_decay)
+        for step in range(4):
+            set_progress(net, step / 3)
+            images = torch.randn(BATCH, 3, 8, 8, generator=source, dtype=torch.float64).to(dtype)
+            labels = torch.arange(BATCH) % 4
+            optimizer.zero_grad(set_to_none=True)
+            output = wrapped(my_share(images), my_share(labels), my_share(labels))
+            output.loss.backward()
+            before_step(net)
+            gradients.append(
+                {n: p.grad.clone() for n, p in task.named_parameters() if p.grad is not None}
+            )
+            begin_momentum(optimizer)
+            optimizer.step()
+            after_step(net)
+            losses.append(float(gather(output.loss.detach()[None]).mean()))
+    return {"gradients": gradients, "losses": losses, "state": task.state_dict()}
 
 
 def normalize_share(shape: tuple[int, ...], momentum: float | None, affine: bool) -> dict[str, Any]:
@@ -127,6 +225,7 @@ def everything() -> dict[str, Any]:
     return {
         "world": list(world()),
         "cases": {name: train(settings, torch.float64) for name, settings in CASES.items()},
+        "stages": {plan: train_stages(plan, torch.float64) for plan in PLANS},
         "norms": [
             normalize_share(shape, momentum, affine)
             for shape in NORM_SHAPES

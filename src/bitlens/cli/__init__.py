@@ -19,10 +19,10 @@ COMMANDS: dict[str, str] = {
     "pack": "write a trained run as one small .bits file, checked against torch",
     "predict": "classify image files with a .bits file",
     "bench": "time a .bits file beside other inference engines",
-    "list": "list recipes, methods, models, data, objectives or presets",
+    "list": "list recipes, suites, methods, models, data, objectives or presets",
     "info": "show the layers of a run, a model or a .bits file: 1-bit or not, and why",
     "study": "run a whole experiment and judge its claims (information-plane)",
-    "doctor": "check this installation and machine",
+    "doctor": "check this installation and machine, or a method: bitlens doctor my.module:METHOD",
 }
 
 EXAMPLES = """\
@@ -30,6 +30,7 @@ examples:
   bitlens train demo-cmim --out runs/first
   bitlens train demo-cmim --method reactnet --weight 0.05 --cmim.temperature 0.1 --out runs/mine
   bitlens compare demo-plain demo-cmim demo-float --seeds 5 --out runs/demo
+  bitlens compare --suite methods --data fashion-mnist --out runs/methods
   bitlens report runs/demo --out runs/demo/report.html
   bitlens pack runs/first
   bitlens predict runs/first shirt.png boot.jpg
@@ -64,6 +65,7 @@ INTERRUPTED = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 2 bad input, 130 stopped by the user."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _find_modules_here()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -80,6 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output is gone (`bitlens list recipes | head`); leave quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _find_modules_here() -> None:
+    """Let `module:ATTRIBUTE` name a file in the current folder, as `python -m` would.
+
+    Last on the path, so that no file there can stand in for a library; not at all where Python was told
+    to keep the folder out.
+    """
+    if not sys.flags.safe_path and not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
 
 
 def _run(given: Sequence[str]) -> None:

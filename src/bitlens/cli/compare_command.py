@@ -1,4 +1,4 @@
-"""`bitlens compare RECIPE... --seeds N [field overrides for all]`."""
+"""`bitlens compare RECIPE... --seeds N [field overrides for all]`, or `--suite NAME --data DATA`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from bitlens.cli.compare_suite import asks_for_suite, run_suite
 from bitlens.cli.options import (
     Machine,
     Out,
@@ -29,7 +30,8 @@ class Compare:
     """Train every recipe from the same seeds and compare with the baseline.
 
     Options of `bitlens train` given here apply to every recipe. Finished runs in the folder are
-    kept, interrupted ones resumed.
+    kept, interrupted ones resumed. Instead of recipes, --suite NAME --data DATA compares all
+    binarization methods on one budget (bitlens list suites; bitlens compare --suite methods --help).
     """
 
     seeds: int = 5
@@ -47,8 +49,11 @@ class Compare:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Compare recipes."""
+    """Compare recipes, or the methods of a suite."""
     names, rest = split_names(arguments)
+    if asks_for_suite(rest):
+        run_suite(names, rest)
+        return
     options, overrides = parse(Compare, "compare RECIPE...", rest, return_unknown_args=True)
     recipes = named("compare", names)
     _check_options(overrides)

@@ -1,4 +1,4 @@
-"""`bitlens doctor`: does this installation compute what it should, and what has this machine got?"""
+"""`bitlens doctor [METHOD]`: does this installation, or a method, compute what it should?"""
 
 from __future__ import annotations
 
@@ -111,19 +111,34 @@ CHECKS: dict[str, Callable[[], str]] = {
 }
 
 
+USAGE = """\
+usage: bitlens doctor            check this installation and machine
+       bitlens doctor METHOD     check a binarization method against the contract: a name that
+                                 `bitlens list methods` shows, or module:ATTRIBUTE for one of your own"""
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run every check; a failed one is an error after all have been shown."""
+    if set(arguments) & {"-h", "--help"}:
+        print(USAGE)
+        return
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        raise BitlensError(f"doctor: {' '.join(arguments)!r}; give one method, or nothing")
     if arguments:
-        if arguments[0] in ("-h", "--help"):
-            print("usage: bitlens doctor")
-            return
-        raise BitlensError("usage: bitlens doctor (it takes no arguments)")
-    failed = []
-    for name, check in CHECKS.items():
-        try:
-            print(f"ok      {name:<12} {check()}")
-        except BitlensError as error:
-            failed.append(name)
-            print(f"FAILED  {name:<12} {error}")
+        from bitlens.cli.doctor_method import examine
+
+        failed = examine(arguments[0])
+    else:
+        failed = [name for name, check in CHECKS.items() if not _holds(name, check)]
     if failed:
-        raise BitlensError(f"doctor: {', '.join(failed)} failed")
+        subject = f" {arguments[0]}:" if arguments else ""
+        raise BitlensError(f"doctor:{subject} {', '.join(failed)} failed")
+
+
+def _holds(name: str, check: Callable[[], str]) -> bool:
+    try:
+        print(f"ok      {name:<12} {check()}")
+    except BitlensError as error:
+        print(f"FAILED  {name:<12} {error}")
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bitlens.errors import BitlensError, unknown
+from bitlens.report.quantities import plural
 
 
 def _recipes() -> dict[str, str]:
@@ -15,6 +16,20 @@ def _recipes() -> dict[str, str]:
         + (f" x {r.weight:g}" if r.weight else "")
         + f", {r.data}, {r.epochs} epochs"
         for name, r in RECIPES.items()
+    }
+
+
+def _suites() -> dict[str, str]:
+    from bitlens.recipes import SUITES
+
+    return {
+        name: "the float net and every method, plain and with CMIM; --data "
+        + ", ".join(
+            f"{data} ({r.model}, {plural(r.epochs, 'epoch')} of "
+            + (f"{r.train_images:,} images)" if r.train_images else "all images)")
+            for data, r in budgets.items()
+        )
+        for name, budgets in SUITES.items()
     }
 
 
@@ -60,6 +75,7 @@ def _presets() -> dict[str, str]:
 
 LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "recipes": _recipes,
+    "suites": _suites,
     "methods": _methods,
     "models": _models,
     "data": _data,

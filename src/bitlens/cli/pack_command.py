@@ -14,13 +14,10 @@ from bitlens.cli.options import parse, take_names, use_threads
 from bitlens.errors import BitlensError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from bitlens.engine.graph import Graph
     from bitlens.training.feed import Feed
-
-CALIBRATION = 256
-"""Training images from which the int8 layers take their ranges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +81,7 @@ def _pack(folder: Path, out: Path, options: Pack) -> None:
     from bitlens.report.quantities import ratio, size
     from bitlens.training.build import load_run_net
     from bitlens.training.feed import Feed
+    from bitlens.training.packing_images import calibration_images, compared_images
     from bitlens.training.run import RunFolder
 
     recipe = RunFolder(folder).recipe()
@@ -93,8 +91,8 @@ def _pack(folder: Path, out: Path, options: Pack) -> None:
     with counting("images calibrated on, then compared") as told:
         packed = bitlens.pack(
             net,
-            _example(feed, options.images),
-            _calibration(feed),
+            compared_images(feed, options.images),
+            calibration_images(feed),
             mean=data.mean,
             std=data.std,
             labels=data.classes,
@@ -129,30 +127,6 @@ def _pack(folder: Path, out: Path, options: Pack) -> None:
         f"try: bitlens bench {out}",
     ):
         screen.print(line, soft_wrap=True)
-
-
-def _example(feed: Feed, count: int) -> Tensor:
-    """The first `count` held-out images, normalised, or all where there are fewer."""
-    import torch
-
-    batches, held = [], 0
-    for images, _ in feed.evaluation(feed.held):
-        batches.append(images)
-        held += len(images)
-        if held >= count:
-            break
-    return torch.cat(batches)[:count]
-
-
-def _calibration(feed: Feed) -> list[Tensor]:
-    """The first training images of the feed's calibration batches, `CALIBRATION` of them at most."""
-    taken, left = [], CALIBRATION
-    for batch in feed.calibration():
-        taken.append(batch[:left])
-        left -= len(taken[-1])
-        if left == 0:
-            break
-    return taken
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`bitlens study information-plane --tier smoke|short|full`."""
+"""`bitlens study information-plane --tier smoke|short|full` and `bitlens study bibench FOLDER...`."""
 
 from __future__ import annotations
 
@@ -31,17 +31,37 @@ class Study:
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bibench:
+    """How do trained binary nets stand on BiBench's tracks: tasks, corruptions, cost, size, speed?
+
+    Name the folders of finished comparisons, one or more, each with a float variant. Nothing is trained.
+    Measured rows are kept, so the same command continues what was interrupted.
+    """
+
+    images: int = 2000
+    """Test images that are corrupted, evenly spaced over the test split."""
+    draw: int = 0
+    """Seed of the corruptions."""
+    out: Out = None
+    """Folder of the study; by default runs/bibench."""
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+
+
 def run(arguments: Sequence[str]) -> None:
-    """Run a study and judge its claims."""
+    """Run a study and tell what came out."""
     names, rest = split_names(arguments)
     if not names and {"--help", "-h"} & set(rest):
         names = [next(iter(STUDIES))]
-    if len(names) != 1:
+    if not names or (len(names) > 1 and names[0] != "bibench"):
         raise BitlensError(
             f"study: name one study ({', '.join(STUDIES)}), e.g. bitlens study information-plane"
         )
     if names[0] not in STUDIES:
         raise unknown("study", names[0], STUDIES)
+    if names[0] == "bibench":
+        _bibench([Path(name) for name in names[1:]], parse(Bibench, "study bibench", rest))
+        return
     options = parse(Study, f"study {names[0]}", rest)
     if options.jobs < 0:
         raise BitlensError(f"study: jobs={options.jobs}; give at least 1, or 0 for one per thread")
@@ -66,3 +86,25 @@ def _study(options: Study) -> None:
     screen.print(outcome.table)
     screen.print(f"{outcome.nets} nets, {len(trials)} trials   page {outcome.page}", soft_wrap=True)
     screen.print(f"rows {outcome.paths}   verdicts {outcome.verdicts}", soft_wrap=True)
+
+
+def _bibench(folders: Sequence[Path], options: Bibench) -> None:
+    from bitlens.cli.bibench_progress import showing
+    from bitlens.cli.display import console
+    from bitlens.cli.options import pick_device
+    from bitlens.studies.bibench.study import Options, run_study
+    from bitlens.studies.bibench.terminal import score_table
+
+    use_threads(options.machine.threads)
+    judged = Options(
+        images=options.images,
+        draw=options.draw,
+        device=str(pick_device(options.machine.device)),
+    )
+    with showing() as tell:
+        outcome = run_study(folders, options.out or Path("runs/bibench"), judged, tell)
+    screen = console()
+    screen.print(score_table(outcome.scores))
+    for sentence in outcome.left_out:
+        screen.print(f"left out: {sentence}", soft_wrap=True)
+    screen.print(f"page {outcome.page}   scores {outcome.table}", soft_wrap=True)

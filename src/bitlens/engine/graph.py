@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA = 1
-"""Version of the graph and of the file around it."""
+SCHEMA = 2
+"""Newest version of the graph and of the file around it."""
 
 LANES = 16
 """Channels a vector holds; float values keep their channels in whole vectors."""

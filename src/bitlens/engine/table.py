@@ -9,7 +9,7 @@ from typing import Any
 
 from bitlens.engine.counts import Cost, count
 from bitlens.engine.file.constants import share
-from bitlens.engine.file.format import encode
+from bitlens.engine.file.format import measure
 from bitlens.engine.graph import BLOCK, Graph, Node
 from bitlens.engine.signs import is_linear
 from bitlens.engine.words import WORD
@@ -107,20 +107,23 @@ def table(graph: Graph) -> Table:
     Raises:
         BitsFileError: the graph breaks a rule.
     """
-    size = len(encode(graph))
-    counts = count(share(graph))
+    size, saved = measure(graph)
+    shared = share(graph)
+    counts = count(shared)
+    stored = counts.total.bytes - sum(saved.values())
     known = {str(layer["name"]): layer for layer in _layers(graph)}
     rows, constants = [], 0
-    for node, counted in zip(graph.nodes, counts.nodes, strict=True):
+    for index, (node, counted) in enumerate(zip(graph.nodes, counts.nodes, strict=True)):
         if node.op in KERNELS:
-            rows.append(_row(graph, node, counted.cost.bytes, known.get(node.name, {})))
+            own = counted.cost.bytes - saved.pop(str(shared.nodes[index].weights), 0)
+            rows.append(_row(graph, node, own, known.get(node.name, {})))
         else:
             constants += counted.cost.bytes
     stated = graph.meta.get("float_bytes")
     return Table(
         rows=tuple(rows),
         constant_bytes=constants,
-        header_bytes=size - counts.total.bytes,
+        header_bytes=size - stored,
         float_bytes=stated if isinstance(stated, int) else sum(row.float_bytes for row in rows),
         cost=counts.total,
     )

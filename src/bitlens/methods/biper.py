@@ -22,7 +22,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bitlens.bits import sign, sign_values, standardized_polynomial, straight_through
+from bitlens.bits import polynomial, sample_scaled, sign, sign_values, straight_through
 from bitlens.methods.contract import (
     ActivationBinarizer,
     Method,
@@ -66,7 +66,7 @@ BIPER = Method(
     paper="Vargas et al., CVPR 2024",
     weight=lambda latent, progress: PeriodicWeight(latent.shape[0]),
     activation=lambda channels, progress: ActivationBinarizer(
-        partial(standardized_polynomial, through=True)
+        partial(sample_scaled, inner=polynomial)
     ),
     nonlinearity=lambda channels: nn.Hardtanh(),
     plan=(Stage(share=2 / 3, binary_weights=False), Stage(share=1 / 3)),

@@ -28,7 +28,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bitlens.bits import sign, sign_values, standardized_polynomial, straight_through
+from bitlens.bits import polynomial, sample_scaled, sign, sign_values, straight_through
 from bitlens.methods.contract import ActivationBinarizer, Method, WeightBinarizer, per_filter
 
 MOMENTUM = 0.999
@@ -96,7 +96,7 @@ def ovsw(*, delta: float = 0.04, silent_decay: float = 9e-4) -> Method:
             latent, delta=delta, silent_decay=silent_decay
         ),
         activation=lambda channels, progress: ActivationBinarizer(
-            partial(standardized_polynomial, through=False)
+            partial(sample_scaled, inner=polynomial, through=False)
         ),
         nonlinearity=lambda channels: nn.Hardtanh(),
     )

@@ -13,8 +13,9 @@ process of a group see the same one. A loop that never calls `set_progress` stay
 trains without draws: mu by plain STE, V not at all.
 
 Source: Orecchia et al., "Training Binary Neural Networks via Gaussian Variational Inference and Low-Rank
-Semidefinite Programming", NeurIPS 2024. Rank and start of V (K = 4, 0.1 N(0, 1)), the scale, the block and
-one draw a step are our choices.
+Semidefinite Programming", NeurIPS 2024. The rank (4), the scale, the block and one draw a step are our
+choices, and so is that V starts at a tenth of the latent weights' spread and learns at a tenth of the rate:
+convolutions start far inside the ball, and noise of its size drowns them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ from bitlens.methods.contract import (
 from bitlens.methods.xnor import mean_magnitude
 
 START = 0.1
-"""Standard deviation of the first V."""
+"""Standard deviation of the first V, by the root mean square of the first mu."""
+
+RATE = 0.1
+"""Learning rate of V by that of mu. Adam moves both alike, however little V matters."""
 
 _DRAWS = 1 << 63
 """Streams from here on are the numbered draws; below lie the bit patterns of t in [0, 1]."""
@@ -57,7 +61,8 @@ class GaussianWeight(WeightBinarizer):
         super().__init__()
         self.progress = progress
         self.draw: int | None = None
-        self.factor = nn.Parameter(START * torch.randn(latent.numel(), rank).to(latent))
+        spread = START * latent.square().mean().sqrt()
+        self.factor = nn.Parameter(torch.randn(latent.numel(), rank).to(latent) * spread)
         self.seed: Tensor
         self.register_buffer("seed", torch.randint(2**62, ()))
         self._seed = int(self.seed)
@@ -90,6 +95,10 @@ class GaussianWeight(WeightBinarizer):
         """Scaled signs of z, differentiable in mu and V by CLIP(1)."""
         z = self.relaxed(weight)
         return scaled_sign(z, sign_values(z.detach()), mean_magnitude(weight), hard_tanh)
+
+    def learning_rates(self) -> dict[str, float]:
+        """V follows more slowly than mu."""
+        return {"factor": RATE}
 
     @torch.no_grad()
     def after_step(self, weight: nn.Parameter) -> None:

@@ -31,9 +31,12 @@ class FloatNet(nn.Module):
 
     Attributes:
         keep_float: names of `Conv2d` and `Linear` modules, exact or as `fnmatch` patterns.
+        blocks: names of the modules that end its residual blocks of two convolutions, whose outputs a
+            teacher can be compared at; none in a net without residual blocks.
     """
 
     keep_float: tuple[str, ...]
+    blocks: tuple[str, ...] = ()
 
 
 def check_sizes(net: str, *, classes: int, channels: int, image_size: int, smallest: int) -> None:
@@ -220,6 +223,29 @@ class PairUnit(nn.Module):
         """`(n, c_in, h, w)` -> `(n, c_out, ceil(h/stride), ceil(w/stride))`."""
         y = self.act1(self.norm1(self.conv1(x)))
         return self.act2(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class BottleneckGate(nn.Module):
+    """One factor in (0, 1) per channel and image: global average - linear - ReLU - linear - sigmoid.
+
+    Squeeze and excitation with `c_in / 8` channels between the linear layers, but at least 8: the papers'
+    nets have no fewer than 4, and of two ReLUs both are often dead from the start. The layers stay
+    float, and a packed net computes them for every image: a gate cannot be folded away.
+    """
+
+    REDUCTION = 8
+    FEWEST = 8
+
+    def __init__(self, c_in: int, c_out: int, *, bias: bool) -> None:
+        super().__init__()
+        between = max(c_in // self.REDUCTION, self.FEWEST)
+        self.reduce = nn.Linear(c_in, between, bias=bias)
+        self.expand = nn.Linear(between, c_out, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(n, c_in, h, w)` -> `(n, c_out, 1, 1)`."""
+        between = torch.relu(self.reduce(x.mean(dim=(2, 3))))
+        return torch.sigmoid(self.expand(between))[:, :, None, None]
 
 
 class DoublingUnit(nn.Module):

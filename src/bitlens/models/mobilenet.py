@@ -62,6 +62,8 @@ class ReActNetA(FloatNet):
         self.features = nn.Sequential(*units)
         self.head = nn.Linear(c_in, classes)
         self.keep_float = ("stem", "head")
+        # Every block of the paper is two units.
+        self.blocks = tuple(f"features.{place}" for place in range(1, len(units), 2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(n, classes)` of images `(n, channels, h, w)`."""

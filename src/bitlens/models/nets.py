@@ -2,7 +2,8 @@
 
 A name reads `depth[-imagenet]-span-shortcut`:
 
-* span: `bireal` has a shortcut over every 3x3 convolution, `normal` over each pair;
+* span: `bireal` has a shortcut over every 3x3 convolution, `normal` over each pair; `r2b` and `bnext`
+  have one over every convolution, whose output a small float gate scales from image to image;
 * shortcut where the shape changes: `poolpad` averages 2x2 and pads zero channels, `slicepad` takes
   every second pixel and pads zero channels, `fp1x1` has a float 1x1 convolution (with stride in a
   `normal` net, after average pooling in a `bireal` one), `bin1x1` a binary 1x1 convolution.
@@ -65,6 +66,10 @@ _RESNET20_BIREAL_SLICEPAD = ResNetPlan(
 )
 _RESNET20_BIREAL_POOLPAD = replace(_RESNET20_BIREAL_SLICEPAD, shortcut="poolpad")
 _RESNET8_BIREAL_POOLPAD = replace(_RESNET20_BIREAL_POOLPAD, convs=(2, 2, 2))
+_RESNET8_R2B_POOLPAD = replace(_RESNET8_BIREAL_POOLPAD, unit="r2b")
+_RESNET20_R2B_POOLPAD = replace(_RESNET20_BIREAL_POOLPAD, unit="r2b")
+_RESNET8_BNEXT_POOLPAD = replace(_RESNET8_BIREAL_POOLPAD, unit="bnext")
+_RESNET20_BNEXT_POOLPAD = replace(_RESNET20_BIREAL_POOLPAD, unit="bnext")
 _RESNET20_NORMAL_SLICEPAD = replace(_RESNET20_BIREAL_SLICEPAD, span=2)
 
 _RESNET18_NORMAL_FP1X1 = ResNetPlan(
@@ -109,6 +114,26 @@ NETS: dict[str, Net] = {
         build=partial(resnet, _RESNET20_BIREAL_SLICEPAD),
         about="16-32-64, six 3x3 convolutions a stage; shortcut over each, sliced and zero-padded",
         paper="IR-Net (CVPR 2020), AdaBin (ECCV 2022)",
+    ),
+    "resnet8-r2b-poolpad": Net(
+        build=partial(resnet, _RESNET8_R2B_POOLPAD),
+        about="as resnet8-bireal-poolpad, the norm in front and each convolution scaled by a gate",
+        paper="none: a short resnet20-r2b-poolpad for quick runs",
+    ),
+    "resnet20-r2b-poolpad": Net(
+        build=partial(resnet, _RESNET20_R2B_POOLPAD),
+        about="as resnet20-bireal-poolpad, the norm in front and each convolution scaled by a gate",
+        paper="the unit of Real-to-Binary (ICLR 2020)",
+    ),
+    "resnet8-bnext-poolpad": Net(
+        build=partial(resnet, _RESNET8_BNEXT_POOLPAD),
+        about="as resnet8-bireal-poolpad, each unit with a second norm after a gate",
+        paper="none: a short resnet20-bnext-poolpad for quick runs",
+    ),
+    "resnet20-bnext-poolpad": Net(
+        build=partial(resnet, _RESNET20_BNEXT_POOLPAD),
+        about="as resnet20-bireal-poolpad, each unit with a second norm after a gate",
+        paper="the 3x3 unit of BNext (TMLR 2023)",
     ),
     "resnet20-normal-slicepad": Net(
         build=partial(resnet, _RESNET20_NORMAL_SLICEPAD),

@@ -28,6 +28,10 @@ from bitlens.models.blocks import (
     conv,
     scale_width,
 )
+from bitlens.models.gated import BNextUnit, RealToBinaryUnit
+
+Unit = SingleUnit | PairUnit | RealToBinaryUnit | BNextUnit
+"""A residual unit: one or two convolutions and their shortcut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ class ResNetPlan:
         stem: `"small"` is 3x3 at stride 1, `"large"` 7x7 at stride 2 with 3x3 max pooling.
         stem_act: whether a non-linearity follows the stem's batch norm.
         head_norm: whether the pooled features pass a batch norm before the classifier.
+        unit: `"plain"`, or a unit of span 1 whose convolution a gate scales: `"r2b"`, `"bnext"`.
     """
 
     base: int
@@ -54,9 +59,14 @@ class ResNetPlan:
     stem: Literal["small", "large"]
     stem_act: bool
     head_norm: bool
+    unit: Literal["plain", "r2b", "bnext"] = "plain"
 
     def __post_init__(self) -> None:
-        """Refuse stages that cannot be cut into units."""
+        """Refuse stages that cannot be cut into units, and gated units over two convolutions."""
+        if self.unit != "plain" and self.span != 1:
+            raise BitlensError(
+                f"a unit of kind {self.unit!r} has a shortcut over one convolution, but span is {self.span}"
+            )
         if not self.convs or any(convs < 1 or convs % self.span for convs in self.convs):
             raise BitlensError(
                 f"convs is {self.convs}, but every stage needs a positive multiple of the span "
@@ -71,6 +81,23 @@ class ResNetPlan:
         if self.shortcut == "slicepad":
             return SlicePad
         return PooledProjection if self.span == 1 else StridedProjection
+
+    @property
+    def unit_factory(self) -> type[Unit]:
+        """Builds a unit."""
+        if self.unit == "plain":
+            return SingleUnit if self.span == 1 else PairUnit
+        return RealToBinaryUnit if self.unit == "r2b" else BNextUnit
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the units that end a pair of convolutions, or a stage."""
+        return tuple(
+            f"stages.{stage}.{place}"
+            for stage, convs in enumerate(self.convs)
+            for place in range(convs // self.span)
+            if (place + 1) * self.span % 2 == 0 or place + 1 == convs // self.span
+        )
 
     @property
     def stride(self) -> int:
@@ -106,7 +133,9 @@ class ResNet(FloatNet):
         self.head_norm = nn.BatchNorm1d(widths[-1]) if plan.head_norm else nn.Identity()
         self.head = nn.Linear(widths[-1], classes)
         projections = ("*.shortcut.conv",) if plan.shortcut == "fp1x1" else ()
-        self.keep_float = ("stem", *projections, "head")
+        gates = () if plan.unit == "plain" else ("*.gate.*",)
+        self.keep_float = ("stem", *projections, *gates, "head")
+        self.blocks = plan.blocks
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(n, classes)` of images `(n, channels, h, w)`."""
@@ -117,7 +146,7 @@ class ResNet(FloatNet):
 def _stage(
     plan: ResNetPlan, index: int, c_in: int, c_out: int, nonlinearity: Nonlinearity
 ) -> nn.Sequential:
-    unit = SingleUnit if plan.span == 1 else PairUnit
+    unit = plan.unit_factory
     return nn.Sequential(
         *(
             unit(

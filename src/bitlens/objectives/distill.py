@@ -2,6 +2,7 @@
 
 LogitKD: T^2 KL(teacher_T || student_T), T = 2 (Hinton, Vinyals, Dean, 2015).
 Distribution: soft cross-entropy at T = 1, ReActNet's only target (Liu et al., ECCV 2020).
+What a teacher's inner maps can teach is in `bitlens.objectives.attention`.
 """
 
 from __future__ import annotations

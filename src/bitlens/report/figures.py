@@ -159,7 +159,7 @@ def add_curves(
             line={"color": color, "width": 3, "dash": dash},
             marker={"size": 7, "symbol": symbol},
         )
-    if measure.train is not None and not (measure.pure and _with_objective(runs)):
+    if measure.train is not None and not (measure.pure and with_objective(runs)):
         train = mean([series(run, measure.train) for run in averaged_runs(runs)])
         if not empty(train):
             figure.add_scatter(
@@ -174,8 +174,14 @@ def marks(curve: Mapping[int, float | None]) -> str:
     return "lines+markers" if len(curve) <= 20 else "lines"
 
 
-def _with_objective(runs: Sequence[Run]) -> bool:
-    return any(row.get("objective_loss") is not None for run in runs for row in run.metrics)
+def with_objective(runs: Sequence[Run]) -> bool:
+    """Whether a training loss of these runs holds more than the task's: an objective, a distillation."""
+    return any(
+        row.get(key) is not None
+        for run in runs
+        for row in run.metrics
+        for key in ("objective_loss", "distill_loss")
+    )
 
 
 def _line(curve: Mapping[int, float | None], name: str, color: str, what: str, form: str) -> dict:

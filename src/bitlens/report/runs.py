@@ -20,7 +20,7 @@ from bitlens.report.plane import Plane, read_plane
 
 NUMBERS = (
     *("train_loss", "train_accuracy", "eval_loss", "eval_accuracy", "flip_rate", "code_entropy"),
-    *("bound", "ceiling", "objective_loss", "lr", "seconds", "images_per_second"),
+    *("bound", "ceiling", "objective_loss", "distill_loss", "lr", "seconds", "images_per_second"),
 )
 LAYER_NUMBERS = ("flip_rate_layers", "bound_layers", "code_entropy_layers")
 SUMMARY_NUMBERS = (
@@ -29,8 +29,8 @@ SUMMARY_NUMBERS = (
 )
 CSV_NUMBERS = {
     **dict.fromkeys(("seed", "epochs", "train_images", "threads"), int),
-    **dict.fromkeys(("weight", "test_accuracy", "validation_accuracy", "bound"), float),
-    **dict.fromkeys(("ceiling", "code_entropy", "flip_rate"), float),
+    **dict.fromkeys(("weight", "distill_weight", "test_accuracy", "validation_accuracy"), float),
+    **dict.fromkeys(("bound", "ceiling", "code_entropy", "flip_rate"), float),
     **dict.fromkeys(("test_accuracy_running", "seconds", "step_ms"), float),
 }
 
@@ -206,7 +206,21 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     recipe = check_schema(path, read_json(path))
     for key, kind in {"name": str, "seed": int, "data": str, "epochs": int}.items():
         demand(recipe, key, kind, str(path))
-    return recipe
+    return _in_new_fields(recipe)
+
+
+def _in_new_fields(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 in the fields of schema 2: what a teacher's outputs teach was an objective then.
+
+    Runs of both schemas may lie in one comparison, and seeds of one variant are told by equal recipes.
+    """
+    if recipe["schema"] != 1:
+        return recipe
+    new = {"start": "", "distill": "none", "distill_weight": 0.0, **recipe, "schema": 2}
+    if new.get("objective") in ("logit-kd", "distribution") and "weight" in new:
+        new |= {"distill": new["objective"], "distill_weight": new["weight"]}
+        new |= {"objective": "none", "weight": 0.0}
+    return new
 
 
 def _read_summary(path: Path) -> dict[str, Any] | None:

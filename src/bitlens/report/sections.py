@@ -13,6 +13,7 @@ from bitlens.report.figures import (
     accuracy_figure,
     curve_figure,
     interval_figure,
+    with_objective,
 )
 from bitlens.report.layer_figures import (
     SCORE,
@@ -149,7 +150,7 @@ def _learning(comparison: Comparison) -> Html:
     source = provenance(*comparison.variants.values(), split=splits(comparison.runs))
     told = "Thick: mean of the finished runs; thin: seeds; dashed: training, mean."
     left_out = " No training loss where an objective is added to it: the two are not comparable."
-    if all(row.get("objective_loss") is None for run in comparison.runs for row in run.metrics):
+    if not with_objective(comparison.runs):
         left_out = ""
     return _pair(
         plot(curve_figure(comparison, ACCURACY), "Accuracy over epochs", told, source),

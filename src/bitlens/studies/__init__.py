@@ -5,4 +5,7 @@
 
 from __future__ import annotations
 
-STUDIES: dict[str, str] = {"information-plane": "bitlens.studies.information_plane.study:run_study"}
+STUDIES: dict[str, str] = {
+    "information-plane": "bitlens.studies.information_plane.study:run_study",
+    "bibench": "bitlens.studies.bibench.study:run_study",
+}

@@ -1,7 +1,7 @@
-"""Classification: net, cross-entropy and objective in one module, and top-1 evaluation.
+"""Classification: net and losses in one module, and top-1 evaluation.
 
-One module holds the net and the objective, so one `parameters()` call feeds the optimizer and one DDP
-wrapper averages everything: heads that are never trained cannot happen by omission.
+One module holds the net and what is added to its loss, so one `parameters()` call feeds the optimizer
+and one DDP wrapper averages everything: heads that are never trained cannot happen by omission.
 """
 
 from __future__ import annotations
@@ -21,16 +21,23 @@ from bitlens.objectives.term import Term
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutput:
-    """One training step: total loss, task loss, logits (n, classes), and the objective's term."""
+    """One training step: total loss, task loss, logits (n, classes), and what was added to the loss."""
 
     loss: Tensor
     task_loss: Tensor
     logits: Tensor
     term: Term | None
+    """The objective's."""
+    distilled: Term | None = None
+    """The distillation's."""
 
 
 class ClassifyTask(nn.Module):
-    """loss = hard_labels * cross-entropy + weight * objective + the method's own penalty."""
+    """The sum of a net's losses on one batch.
+
+    loss = hard_labels * cross-entropy + weight * objective + distill_weight * distillation + the
+    method's own penalty.
+    """
 
     def __init__(
         self,
@@ -38,13 +45,17 @@ class ClassifyTask(nn.Module):
         objective: nn.Module | None,
         *,
         weight: float,
+        distillation: nn.Module | None = None,
+        distill_weight: float = 0.0,
         hard_labels: float = 1.0,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.net = net
         self.objective = objective
-        self.weight, self.hard_labels, self.label_smoothing = weight, hard_labels, label_smoothing
+        self.distillation = distillation
+        self.weight, self.distill_weight = weight, distill_weight
+        self.hard_labels, self.label_smoothing = hard_labels, label_smoothing
 
     def forward(self, images: Tensor, labels: Tensor, indices: Tensor) -> StepOutput:
         """One forward pass of the net, and the losses on it.
@@ -63,7 +74,13 @@ class ClassifyTask(nn.Module):
         if self.objective is not None:
             term = self.objective(labels=labels, indices=indices)
             loss = loss + self.weight * term.loss
-        return StepOutput(loss=loss, task_loss=task_loss, logits=logits, term=term)
+        distilled = None
+        if self.distillation is not None:
+            distilled = self.distillation(labels=labels, indices=indices)
+            loss = loss + self.distill_weight * distilled.loss
+        return StepOutput(
+            loss=loss, task_loss=task_loss, logits=logits, term=term, distilled=distilled
+        )
 
 
 @torch.no_grad()

@@ -15,7 +15,9 @@ import torch
 
 from bitlens.errors import BitlensError
 from bitlens.training.files import write_bytes
-from bitlens.training.recipe import SCHEMA
+
+SCHEMA = 1
+"""Version of the checkpoint."""
 
 MAGIC = b"BITLENS1"
 _SUM = hashlib.sha256().digest_size

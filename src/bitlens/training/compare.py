@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import BitlensError
+from bitlens.training.build import start_file
 from bitlens.training.display import Display, Silent
-from bitlens.training.files import write_bytes, write_json
+from bitlens.training.files import SCHEMA, write_bytes, write_json
 from bitlens.training.fit import fit
 from bitlens.training.plane_settings import PlaneSettings
-from bitlens.training.recipe import SCHEMA, Recipe, differences
+from bitlens.training.recipe import Recipe, differences
 from bitlens.training.run import RunFolder, read_json
 from bitlens.training.workers import finished, workers
 
 COLUMNS = (
-    "variant", "seed", "data", "model", "method", "objective", "weight", "epochs", "train_images",
-    "eval_split", "test_accuracy", "test_accuracy_running", "validation_accuracy", "bound",
-    "ceiling", "code_entropy", "flip_rate", "seconds", "step_ms",
+    "variant", "seed", "data", "model", "method", "plan", "objective", "weight", "distill",
+    "distill_weight", "epochs", "train_images", "eval_split", "test_accuracy",
+    "test_accuracy_running", "validation_accuracy", "bound", "ceiling", "code_entropy",
+    "flip_rate", "seconds", "step_ms",
     "bitlens", "commit", "torch", "cpu", "threads", "device", "recipe_digest", "run",
 )  # fmt: skip
 """Columns of comparison.csv: accuracies and flip rates are fractions (`test_accuracy_running` before
@@ -55,6 +57,7 @@ def compare(
     jobs: int = 1,
     make_display: MakeDisplay = silent,
     plane: PlaneSettings | None = None,
+    listed: Sequence[str] = (),
 ) -> Path:
     """Train every recipe from every seed and write comparison.csv and comparison.json.
 
@@ -72,13 +75,15 @@ def compare(
             on a CPU two runs of one thread finish sooner than one run of two threads.
         make_display: progress of each run; must be a module-level function when jobs > 1.
         plane: measure the information plane of every run that is not finished yet.
+        listed: names in the order of the tables, the recipes' among them; runs that the folder holds of
+            the others are in the tables too, and are not trained. By default the recipes' alone.
 
     Returns:
         The path of comparison.csv.
 
     Raises:
-        BitlensError: no or duplicate variants or seeds, an unknown baseline, a teacher that is not
-            there, a folder with runs of other recipes, or whatever a run raises.
+        BitlensError: no or duplicate variants or seeds, an unknown baseline, a teacher or a start
+            that is not there, a folder with runs of other recipes, or whatever a run raises.
     """
     names = [recipe.name for recipe in recipes]
     _check_distinct("variants", names)
@@ -89,6 +94,11 @@ def compare(
         )
     if jobs < 1:
         raise BitlensError(f"compare: jobs={jobs}; at least one process must do the work")
+    shown = list(listed) or names
+    if absent := [name for name in names if name not in shown]:
+        raise BitlensError(f"compare: {', '.join(absent)} would be trained, but is not listed")
+    for start in {recipe.start for recipe in recipes if recipe.start}:
+        start_file(start)
     waves = _waves(recipes, seeds, folder, resolve)
     everything = sorted((job for wave in waves for job in wave), key=lambda job: job[0].seed)
     _check_folder(folder, everything)
@@ -102,7 +112,7 @@ def compare(
                 number += 1
                 calls.append((recipe, path, teacher, device, make_display, plane, number, total))
             for _ in finished(pool, _train, calls):
-                write_tables(folder, names, seeds, baseline)
+                write_tables(folder, shown, seeds, baseline, trained=names)
     return folder / "comparison.csv"
 
 
@@ -205,11 +215,22 @@ def _shared(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def write_tables(folder: Path, names: Sequence[str], seeds: Sequence[int], baseline: str) -> None:
-    """Write comparison.csv (finished runs) and comparison.json (all runs, planned ones too)."""
-    runs = {name: _runs(folder, name, seeds) for name in names}
+def write_tables(
+    folder: Path,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    baseline: str,
+    *,
+    trained: Sequence[str] | None = None,
+) -> None:
+    """Write comparison.csv (finished runs) and comparison.json (all runs, planned ones too).
+
+    `seeds` are planned for `trained`, by default all `names`.
+    """
+    planned = names if trained is None else trained
+    runs = {name: _runs(folder, name, seeds if name in planned else ()) for name in names}
     rows = [
-        _row(folder, name, path)
+        run_row(folder, name, path)
         for name in names
         for path in runs[name]
         if RunFolder(path).complete
@@ -236,7 +257,14 @@ def _seeds_in(variant: Path) -> list[int]:
     return [int(number) for name in names if (number := name.removeprefix("seed")).isdigit()]
 
 
-def _row(folder: Path, name: str, path: Path) -> dict[str, Any]:
+def run_row(folder: Path, name: str, path: Path) -> dict[str, Any]:
+    """The row of comparison.csv of a finished run.
+
+    Args:
+        folder: of the comparison.
+        name: of the variant.
+        path: folder of the run.
+    """
     run = RunFolder(path)
     recipe, done, env = run.recipe(), read_json(run.summary_file), read_json(run.env_file)
     last = run.metrics()[-1]
@@ -246,8 +274,11 @@ def _row(folder: Path, name: str, path: Path) -> dict[str, Any]:
         "data": recipe.data,
         "model": recipe.model,
         "method": recipe.method,
+        "plan": recipe.plan,
         "objective": recipe.objective,
         "weight": recipe.weight,
+        "distill": recipe.distill,
+        "distill_weight": recipe.distill_weight,
         "epochs": recipe.epochs,
         "train_images": done["train_images"],
         "eval_split": "validation" if recipe.validation else "test",

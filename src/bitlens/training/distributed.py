@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from bitlens.models.layers import BinaryLayer
 from bitlens.objectives.gather import total, world
 
 
@@ -90,10 +91,16 @@ def synchronize_batch_norm(net: nn.Module) -> None:
                 setattr(parent, name, synced.train(child.training))
 
 
-def parallelize(task: nn.Module, device: torch.device) -> nn.Module:
+def parallelize(task: nn.Module, device: torch.device, *, resting: bool = False) -> nn.Module:
     """The task, wrapped so that gradients are averaged over processes; itself for one process.
 
     Net and objective heads are wrapped together, so no head can miss its averaging.
+
+    Args:
+        task: what is trained.
+        device: of its parameters.
+        resting: some parameters may get no gradient in some steps (see `may_rest`). Without this the
+            wrapper waits for each of them; with it, it walks the graph of every step.
     """
     if world()[1] == 1:
         return task
@@ -102,4 +109,22 @@ def parallelize(task: nn.Module, device: torch.device) -> nn.Module:
     known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {name: False}
-    return nn.parallel.DistributedDataParallel(task, device_ids=ids, **options)
+    return nn.parallel.DistributedDataParallel(
+        task, device_ids=ids, find_unused_parameters=resting, **options
+    )
+
+
+def may_rest(net: nn.Module) -> bool:
+    """Whether some parameters of `net` may go without a gradient in some steps.
+
+    What a binarizer owns does while its layer computes in real numbers, and where the method switches
+    a part off as training goes on.
+    """
+    return any(
+        parameter.requires_grad
+        for layer in net.modules()
+        if isinstance(layer, BinaryLayer)
+        for part in (layer.weight_binarizer, layer.activation, layer.output)
+        if part is not None
+        for parameter in part.parameters()
+    )

@@ -10,6 +10,9 @@ from typing import Any
 
 from bitlens.errors import BitlensError
 
+SCHEMA = 1
+"""Version of summary.json and comparison.json."""
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to a temporary sibling, flush it to the disk, then put it in `path`'s place.

@@ -18,7 +18,7 @@ from bitlens.models.recalibrate import recalibrate
 from bitlens.models.summary import summary
 from bitlens.objectives.gather import world
 from bitlens.tasks.classify import StepOutput, evaluate
-from bitlens.training.build import FindTeacher, build_task
+from bitlens.training.build import FindTeacher, build_task, load_start
 from bitlens.training.checkpoint import load_checkpoint, save_checkpoint
 from bitlens.training.diagnostics import (
     CodeStatistics,
@@ -28,19 +28,21 @@ from bitlens.training.diagnostics import (
     weight_signs,
 )
 from bitlens.training.display import Display, Silent
-from bitlens.training.distributed import parallelize, process_group
+from bitlens.training.distributed import may_rest, parallelize, process_group
 from bitlens.training.feed import Batch, Feed, Images
-from bitlens.training.files import write_json
+from bitlens.training.files import SCHEMA, write_json
 from bitlens.training.plane import RunPlane, remembered
 from bitlens.training.plane_settings import PlaneSettings
-from bitlens.training.recipe import SCHEMA, Recipe
+from bitlens.training.recipe import Recipe
 from bitlens.training.run import RunFolder, environment, load_weights, read_json
 from bitlens.training.schedule import (
     StagePlan,
+    begin_momentum,
     learning_rate,
     make_optimizer,
     plan_stages,
-    set_binary_weights,
+    set_learning_rate,
+    set_precision,
 )
 from bitlens.training.streams import Streams
 
@@ -113,6 +115,7 @@ class _Run:
         self.rank, self.processes = world()
         self.display: Display = display if self.rank == 0 else Silent()
         self.bound_valid: bool | None = None
+        self.stages = plan_stages(recipe)
 
     def go(self, resume: bool) -> dict[str, Any]:
         recipe, run = self.recipe, self.run
@@ -149,15 +152,24 @@ class _Run:
             self.recipe, self.feed.data, len(self.feed.train), self.device, self.find_teacher
         )
         self.net = self.task.net
-        self.plane = (
-            RunPlane(self.net, self.feed, self.wanted_plane, self.run.plane_file)
-            if self.wanted_plane
-            else None
-        )
-        self.wrapped: nn.Module = parallelize(self.task, self.device)
+        if self.recipe.start and not self.run.state_file.exists():
+            load_start(self.recipe.start, self.net)
+        self.plane = self._make_plane()
+        self.wrapped: nn.Module = parallelize(self.task, self.device, resting=may_rest(self.net))
         self.streams = Streams(self.recipe.seed)
         self.optimizer: torch.optim.Optimizer | None = None
         self.best = -1.0
+
+    def _make_plane(self) -> RunPlane | None:
+        if not self.wanted_plane:
+            return None
+        real = [stage.number for stage in self.stages if not stage.binary_activations]
+        if real:
+            raise BitlensError(
+                f"the information plane looks at signs, and stage {real[0]} of "
+                f"plan={self.recipe.plan!r} takes none; train without it"
+            )
+        return RunPlane(self.net, self.feed, self.wanted_plane, self.run.plane_file)
 
     def _train(self, done: int) -> dict[str, Any]:
         if self.rank == 0 and done == 0:
@@ -167,7 +179,7 @@ class _Run:
             self.display.note(f"resumed after epoch {done}")
         self.display.begin(self.recipe.epochs, self.feed.steps)
         try:
-            for stage in plan_stages(self.recipe):
+            for stage in self.stages:
                 if stage.last > done:
                     self._train_stage(stage, done)
         finally:
@@ -191,7 +203,7 @@ class _Run:
             )
         self._note_changes()
         epoch = state["epoch"]
-        stage = next(s for s in plan_stages(self.recipe) if s.first <= epoch <= s.last)
+        stage = next(s for s in self.stages if s.first <= epoch <= s.last)
         self.optimizer = make_optimizer(self.recipe, self.task, stage.weight_decay)
         try:
             self.task.load_state_dict(state["task"])
@@ -230,7 +242,11 @@ class _Run:
 
     def _train_stage(self, stage: StagePlan, done: int) -> None:
         recipe = self.recipe
-        set_binary_weights(self.net, stage.binary_weights)
+        set_precision(
+            self.net,
+            binary_weights=stage.binary_weights,
+            binary_activations=stage.binary_activations,
+        )
         if done < stage.first or self.optimizer is None:
             self.optimizer = make_optimizer(recipe, self.task, stage.weight_decay)
         steps = stage.epochs * self.feed.steps
@@ -256,8 +272,7 @@ class _Run:
         self, batch: Batch, rate: float, averages: _Averages, epoch: int, number: int
     ) -> None:
         assert self.optimizer is not None
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         output: StepOutput = self.wrapped(batch.images, batch.labels, batch.indices)
         loss = output.loss.item()
@@ -268,6 +283,7 @@ class _Run:
             )
         output.loss.backward()
         before_step(self.net)
+        begin_momentum(self.optimizer)
         self.optimizer.step()
         after_step(self.net)
         hits = (output.logits.argmax(1) == batch.labels).float().mean().item()
@@ -278,6 +294,8 @@ class _Run:
                 values |= {"bound": output.term.bound.item(), "ceiling": output.term.ceiling}
                 values |= {f"bound/{k}": v.item() for k, v in output.term.layers.items()}
             self.bound_valid = output.term.valid
+        if output.distilled is not None:
+            values["distilled"] = output.distilled.loss.item()
         averages.add(len(batch.labels), **values)
         self.display.step(
             epoch,
@@ -310,7 +328,7 @@ class _Run:
             raise blame_non_finite(self.net, self._look_at_held, epoch, epoch * feed.steps)
         total, per_layer = flip_rates(before, weight_signs(self.net))
         entropies = statistics.entropies()
-        if epoch == 1:
+        if epoch == min(s.first for s in self.stages if s.binary_activations):
             for name in constant_codes(statistics):
                 self.display.note(
                     f"layer {name!r} receives one constant sign per channel: it carries no "
@@ -331,6 +349,7 @@ class _Run:
             "flip_rate": total,
             "flip_rate_layers": per_layer,
             "objective_loss": averages.mean("objective"),
+            "distill_loss": averages.mean("distilled"),
             "bound": averages.mean("bound"),
             "ceiling": averages.mean("ceiling"),
             "bound_valid": self.bound_valid if "bound" in averages.sums else None,
@@ -340,8 +359,10 @@ class _Run:
             "seconds": seconds,
             "images_per_second": averages.images * self.processes / seconds,
         }
-        improved = recipe.validation > 0 and accuracy > self.best
-        self.best = max(self.best, accuracy)
+        # Only a net that is binary can be the best one: a real net's accuracy is not the packed net's.
+        final = stage is self.stages[-1]
+        improved = final and recipe.validation > 0 and accuracy > self.best
+        self.best = max(self.best, accuracy) if final else self.best
         if self.rank == 0:
             self.run.append_metrics(row)
             self.run.save_weights(self.run.last_file, self.net)

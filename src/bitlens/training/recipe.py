@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args, get_type_hints
 from bitlens.errors import BitlensError, unknown
 from bitlens.methods import check_name
 from bitlens.models import FLOAT
-from bitlens.objectives import OBJECTIVES
+from bitlens.objectives import DISTILLATIONS, OBJECTIVES
 from bitlens.objectives.config import CMIMConfig
+from bitlens.training.schema import SCHEMA, as_schema_1, from_schema_1
 
-SCHEMA = 1
-"""Version of recipe.json, summary.json and the checkpoint."""
+_STAGES: dict[str, int] = {"one-step": 1, "two-step": 2, "three-step": 3}
+"""Number of stages of the plans that do not depend on the method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +35,15 @@ class Recipe:
         augment: training augmentation: none, flip, crop, flip-crop or resized-crop.
         model: net, see `bitlens list models`; the shortcut kind is part of the name.
         method: binarization method, or "float" for the float twin.
-        plan: "one-step", or "two-step" (real weights first, then 1-bit weights).
-        objective: loss beside the task's: none, cmim, logit-kd or distribution.
+        plan: "one-step"; "two-step" (real weights first, then 1-bit weights); "three-step" (all real
+            with clipped activations, then binary activations, then both); "own" (the method's paper's).
+        start: weights to begin with, every tensor of the net: the folder of a finished run or a
+            .safetensors file; empty draws them from the seed.
+        objective: loss beside the task's: none or cmim.
         weight: of the objective.
+        distill: what is learned from the float teacher besides: none, logit-kd, distribution or
+            attention.
+        distill_weight: of that.
         hard_labels: weight of the task's own loss (ReActNet's distribution loss uses 0).
         teacher: float teacher: a recipe name (trained first, same seed) or a run folder.
         cmim: settings of the contrastive objective.
@@ -60,9 +67,12 @@ class Recipe:
     augment: str = "flip-crop"
     model: str = "resnet8-bireal-poolpad"
     method: str = "bireal"
-    plan: Literal["one-step", "two-step"] = "one-step"
+    plan: Literal["one-step", "two-step", "three-step", "own"] = "one-step"
+    start: str = ""
     objective: str = "none"
     weight: float = 0.0
+    distill: str = "none"
+    distill_weight: float = 0.0
     hard_labels: float = 1.0
     teacher: str = ""
     cmim: CMIMConfig = field(default_factory=CMIMConfig)
@@ -87,14 +97,33 @@ class Recipe:
                 f"recipe: name={self.name!r}; it names a folder: not empty, no slash, no leading dot"
             )
         check_name(self.method, also=(FLOAT,))
-        if self.objective not in OBJECTIVES:
-            raise unknown("objective", self.objective, OBJECTIVES)
+        if self.objective in DISTILLATIONS and self.objective != "none":
+            raise BitlensError(
+                f"recipe: objective={self.objective!r}; what is learned from a teacher is set by distill "
+                f"and distill_weight: distill={self.objective!r}"
+            )
+        for name, known in (("objective", OBJECTIVES), ("distill", DISTILLATIONS)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        self._check_numbers()
+        self._check_losses()
+        if self.plan != "one-step" and self.method == FLOAT:
+            raise BitlensError(f"recipe: plan={self.plan!r} needs a binarization method")
+        if self.plan in _STAGES:
+            check_plan(
+                self,
+                stages=_STAGES[self.plan],
+                shortest=self.epochs // _STAGES[self.plan],
+                real_activations=1 if self.plan == "three-step" else None,
+            )
+
+    def _check_numbers(self) -> None:
         for name, low in (("epochs", 1), ("batch_size", 2), ("train_images", 0), ("image_size", 0)):
             if getattr(self, name) < low:
                 raise BitlensError(
                     f"recipe: {name}={getattr(self, name)}; it must be at least {low}"
                 )
-        for name in ("weight", "hard_labels", "weight_decay", "warmup"):
+        for name in ("weight", "distill_weight", "hard_labels", "weight_decay", "warmup"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BitlensError(
                     f"recipe: {name}={getattr(self, name)}; it must be finite and not negative"
@@ -104,35 +133,36 @@ class Recipe:
         for name in ("validation", "momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise BitlensError(f"recipe: {name}={getattr(self, name)}; it must lie in [0, 1)")
-        shortest = self.epochs // 2 if self.plan == "two-step" else self.epochs
-        if self.warmup >= max(shortest, 1):
-            raise BitlensError(f"recipe: warmup={self.warmup} leaves nothing of {shortest} epochs")
-        if self.objective == "none" and self.weight:
-            raise BitlensError(
-                f"recipe: weight={self.weight} but objective='none'; name an objective or drop the weight"
-            )
+
+    def _check_losses(self) -> None:
+        for what, name in (("objective", "weight"), ("distill", "distill_weight")):
+            if getattr(self, what) == "none" and getattr(self, name):
+                raise BitlensError(
+                    f"recipe: {name}={getattr(self, name)} but {what}='none'; name one or drop the weight"
+                )
         if self.needs_teacher and not self.teacher:
+            asks = (
+                f"distill={self.distill!r}"
+                if self.distill != "none"
+                else f"objective {self.objective!r}"
+            )
             raise BitlensError(
-                f"recipe: objective {self.objective!r} learns from a float teacher; set teacher= to a "
-                "recipe name or a run folder"
+                f"recipe: {asks} learns from a float teacher; set teacher= to a recipe name or a run "
+                "folder"
             )
         if self.objective == "cmim" and self.cmim.partner == "latent" and self.method == FLOAT:
             raise BitlensError(
                 "recipe: a float net has no binary activations to contrast; use a method"
             )
-        if self.plan == "two-step" and (self.method == FLOAT or self.epochs < 2):
-            raise BitlensError(
-                "recipe: plan='two-step' needs a binarization method and at least 2 epochs"
-            )
-        if self.hard_labels == 0 and (self.objective == "none" or self.weight == 0):
+        if self.hard_labels == 0 and self.weight == 0 and self.distill_weight == 0:
             raise BitlensError(
                 "recipe: hard_labels=0 and no objective: there is nothing to learn from"
             )
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether the objective looks at a float teacher."""
-        return self.objective in ("logit-kd", "distribution") or (
+        """Whether the objective or the distillation looks at a float teacher."""
+        return self.distill != "none" or (
             self.objective == "cmim" and self.cmim.partner == "teacher"
         )
 
@@ -142,7 +172,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, record: dict[str, Any], *, source: str = "recipe.json") -> Recipe:
-        """Inverse of `to_json`.
+        """Inverse of `to_json`; reads schema 1 too.
 
         Raises:
             BitlensError: another schema version, an unknown or missing field; names `source`.
@@ -150,8 +180,10 @@ class Recipe:
         if not isinstance(record, dict):
             raise BitlensError(f"{source}: holds {type(record).__name__}, not a recipe's fields")
         version = record.get("schema")
-        if version != SCHEMA:
-            raise BitlensError(f"{source}: schema {version!r}, this bitlens reads {SCHEMA}")
+        if version == 1:
+            record = from_schema_1(record)
+        elif version != SCHEMA:
+            raise BitlensError(f"{source}: schema {version!r}, this bitlens reads 1 to {SCHEMA}")
         outer = {key: value for key, value in record.items() if key not in ("schema", "cmim")}
         inner = record.get("cmim")
         if not isinstance(inner, dict):
@@ -173,13 +205,45 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with anything but the name."""
-        content = {key: value for key, value in self.to_json().items() if key != "name"}
+        """Twelve hex digits that change with anything but the name.
+
+        Written in the oldest schema that can say it: a recipe's digest outlives new fields.
+        """
+        record = self.to_json()
+        content = as_schema_1(record) or record
+        del content["name"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def with_seed(self, seed: int) -> Recipe:
         """The same recipe from another seed."""
         return replace(self, seed=seed)
+
+
+def check_plan(recipe: Recipe, *, stages: int, shortest: int, real_activations: int | None) -> None:
+    """Refuse a plan that the rest of the recipe leaves no room for.
+
+    Args:
+        recipe: whose plan it is.
+        stages: their number.
+        shortest: epochs of the shortest one.
+        real_activations: number of the first stage whose activations are not binary, if any.
+
+    Raises:
+        BitlensError: too few epochs, a warm-up as long as a stage, or CMIM without codes to contrast.
+    """
+    if recipe.epochs < stages:
+        raise BitlensError(
+            f"recipe: plan={recipe.plan!r} has {stages} stages and needs at least {stages} epochs"
+        )
+    if recipe.warmup >= shortest:
+        raise BitlensError(f"recipe: warmup={recipe.warmup} leaves nothing of {shortest} epochs")
+    contrasts = recipe.objective == "cmim" and recipe.cmim.partner == "latent"
+    if contrasts and real_activations is not None:
+        raise BitlensError(
+            f"recipe: objective='cmim' contrasts activations with their signs, and stage "
+            f"{real_activations} of plan={recipe.plan!r} takes no signs; use plan='two-step', or train "
+            "with that plan first, without an objective, and go on from its folder (start=)"
+        )
 
 
 def _check_types(kind: type, values: Mapping[str, Any], where: str) -> None:

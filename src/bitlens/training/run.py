@@ -12,15 +12,15 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 import bitlens
@@ -160,17 +160,51 @@ class RunFolder:
         write_bytes(path, save(tensors, metadata=also or None))
 
 
-def load_weights(path: Path, net: nn.Module) -> None:
+def load_weights(path: Path, net: nn.Module, *, optional: Collection[str] = ()) -> None:
     """Fill `net` from a safetensors file, every tensor named and shaped as expected.
 
+    Args:
+        path: the file.
+        net: changed in place, and only when everything fits.
+        optional: names that may be absent; the net keeps its own values there.
+
     Raises:
-        BitlensError: missing, damaged, or of another net.
+        BitlensError: missing, damaged, or of another net: names the tensors that are missing, that
+            the net does not have, and whose shapes differ.
     """
     try:
-        load_model(net, str(path), strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise BitlensError(f"{path}: cannot load these weights into the net: {first}") from error
+        with safe_open(str(path), "pt") as file:
+            given = {name: file.get_tensor(name) for name in file.keys()}
+            shared = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise BitlensError(f"{path}: cannot load these weights: {error}") from error
+    # A tensor that the net has under two names is written once.
+    given |= {name: given[kept] for name, kept in shared.items() if kept in given}
+    expected = net.state_dict()
+    wrong = {
+        "missing": [n for n in expected if n not in given and n not in optional],
+        "unexpected": [n for n in given if n not in expected],
+        "of another shape": [
+            f"{n} {_shape(given[n])} instead of {_shape(t)}"
+            for n, t in expected.items()
+            if n in given and given[n].shape != t.shape
+        ],
+    }
+    if any(wrong.values()):
+        told = "; ".join(
+            f"{len(found)} {what}: {_few(found)}" for what, found in wrong.items() if found
+        )
+        raise BitlensError(f"{path}: cannot load these weights into the net; tensors {told}")
+    net.load_state_dict(given, strict=False)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "single number"
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _epoch_of(line: str) -> int | None:

@@ -83,14 +83,18 @@ def test_safetensors_reads_it(sample_graph: Graph, tmp_path: Path) -> None:
     for name, tensor in back.tensors.items():
         stack, _, row = name.rstrip("]").partition("[")
         stored = loaded[stack][int(row)] if row else loaded[stack]
-        np.testing.assert_array_equal(tensor, stored)
+        if name in ("block.w", "unit.w"):
+            assert stored.dtype == np.uint32 and stored.ndim == 1, "a codebook and its indices"
+        else:
+            np.testing.assert_array_equal(tensor, stored)
     np.testing.assert_array_equal(
         loaded["f32.4"], [back.tensors["f32.4[0]"]], err_msg="the bias of the last layer"
     )
     with safe_open(path, "numpy") as file:
         metadata = file.metadata()
     assert set(metadata) == {"bitlens", "sha256"}
-    assert json.loads(metadata["bitlens"])["schema"] == 1
+    assert json.loads(metadata["bitlens"])["schema"] == 2
+    assert set(json.loads(metadata["bitlens"])["codebooks"]) == {"block.w", "unit.w"}
 
 
 def test_a_file_that_safetensors_wrote_again_is_read(sample_graph: Graph, tmp_path: Path) -> None:
@@ -327,12 +331,12 @@ CASES: dict[str, tuple[Any, str]] = {
     "newer": (
         lambda graph: with_header(
             graph,
-            lambda text: text.replace('"schema":1,"bitlens":"0.1.0"', '"schema":2,"bitlens":"9.0"'),
+            lambda text: text.replace('"schema":2,"bitlens":"0.1.0"', '"schema":3,"bitlens":"9.0"'),
         ),
-        r"schema 2, written by bitlens '9\.0'.*reads schema 1: install a newer",
+        r"schema 3, written by bitlens '9\.0'.*reads schema 2: install a newer",
     ),
     "no schema": (
-        lambda graph: with_header(graph, lambda text: text.replace('"schema":1,', "")),
+        lambda graph: with_header(graph, lambda text: text.replace('"schema":2,', "")),
         "no schema version",
     ),
     "not json": (lambda graph: with_header(graph, lambda text: text[:-5]), "not valid JSON"),
@@ -368,7 +372,7 @@ def test_what_is_no_whole_file(case: str, sample_graph: Graph, tmp_path: Path) -
 
 
 def test_a_newer_schema_is_named_before_the_digest(sample_graph: Graph) -> None:
-    data = with_header(sample_graph, lambda text: text.replace('"schema":1', '"schema":7'))
+    data = with_header(sample_graph, lambda text: text.replace('"schema":2', '"schema":7'))
     with pytest.raises(BitsFileError, match="schema 7"):
         bits.decode(data)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bitlens import BitlensError, binarize
 from bitlens.engine.freeze.capture import BATCH, Captured, capture
 from bitlens.engine.freeze.observe import run_nodes
-from bitlens.methods import METHODS
+from bitlens.methods import METHODS, get
 from bitlens.models.layers import BinaryLayer, binary_layers
 
 IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -47,7 +47,10 @@ def targets(captured: Captured) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("method", METHODS)
+STATIC = [name for name in METHODS if get(name).deploy == "static"]
+
+
+@pytest.mark.parametrize("method", STATIC)
 def test_the_captured_graph_is_the_net(method: str) -> None:
     net = binarize(Net(plain), method)
     captured = capture(net, IMAGES)
@@ -55,9 +58,23 @@ def test_the_captured_graph_is_the_net(method: str) -> None:
     net.eval()
     with torch.no_grad():
         assert torch.equal(found[captured.answer], net(IMAGES[:BATCH]))
-    assert targets(captured).count("bitlens.binary_conv.default") == 1
+    layer = binary_layers(net)["conv"]
+    with_offset = layer.weight_binarizer.offset(layer.weight) is not None
+    assert targets(captured).count("bitlens.binary_conv.default") == 1 + with_offset
     assert targets(captured).count("bitlens.sign.default") == 1
     assert list(captured.layers) == ["conv"]
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in STATIC])
+def test_a_runtime_method_is_refused_with_its_reason(method: str) -> None:
+    net = binarize(Net(plain), method)
+    net(IMAGES)
+    with pytest.raises(BitlensError) as refusal:
+        capture(net, IMAGES)
+    assert str(refusal.value) == (
+        f"pack: conv: method '{method}' does not fold into thresholds: {get(method).why_runtime}; "
+        "train with a method that `bitlens list methods` calls static"
+    )
 
 
 def test_the_net_stays_as_it_is() -> None:

@@ -42,6 +42,10 @@ def randomize(net: nn.Module, seed: int = 0) -> nn.Module:
                     torch.rand(module.running_var.shape, generator=random) + 0.1
                 )
                 module.weight[0] = 0
+        for layer in binary_layers(net).values():
+            for part in (layer.weight_binarizer, layer.activation):
+                for parameter in part.parameters():
+                    parameter.add_(torch.randn(parameter.shape, generator=random) * 0.5)
         for name, parameter in net.named_parameters():
             if "shift" in name or name.endswith("prelu.weight"):
                 parameter.copy_(torch.randn(parameter.shape, generator=random) * 0.3)
@@ -90,12 +94,23 @@ LARGE = [
     ("resnet18-normal-bin1x1", 1 / 16),
     ("reactnet-a", 1 / 8),
 ]
+STATIC = [name for name in METHODS if get(name).deploy == "static"]
+WIDELY = ("bnn", "xnor", "dorefa", "bireal", "irnet", "reactnet")
+"""Methods tried in every net; the others, which give the packer the same parts, in one or two."""
+
 EVERY = [
-    *((name, width, method) for name, width in QUICK for method in METHODS),
+    *((name, width, method) for name, width in QUICK for method in WIDELY),
+    *((*QUICK[2], method) for method in STATIC if method not in WIDELY),
     *(
         pytest.param(name, width, method, marks=[] if method == "reactnet" else pytest.mark.slow)
         for name, width in LARGE
-        for method in METHODS
+        for method in WIDELY
+    ),
+    *(
+        pytest.param(name, width, method, marks=pytest.mark.slow)
+        for name, width in (QUICK[1], LARGE[1])
+        for method in STATIC
+        if method not in WIDELY
     ),
 ]
 

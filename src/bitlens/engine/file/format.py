@@ -2,7 +2,9 @@
 
 A `.bits` file is a safetensors file (`container.py`) with two strings of metadata: `bitlens`, a JSON header
 of schema version, bitlens version and graph (`header.py`), and `sha256`, a digest over that header and
-all tensors. Weights are tensors of their own, constants rows of stacks (`constants.py`).
+all tensors. Weights are tensors of their own, constants rows of stacks (`constants.py`). Signs of a binary
+convolution that are smaller as a codebook and indices (`codebook.py`) are stored so; the header then says
+`codebooks`, the size of the book by tensor, and schema 2. Any other file is of schema 1.
 
 Reading maps the file: big tensors are views of the map, backed by the file and shared between processes,
 and no code is ever loaded from it. As long as a graph lives, its file must not be changed in place:
@@ -24,14 +26,24 @@ from typing import Any
 
 from bitlens import __version__
 from bitlens.engine.errors import BitsFileError, shown
+from bitlens.engine.file.codebook import choose, expand
 from bitlens.engine.file.constants import share, stack, unstack
-from bitlens.engine.file.container import describe, map_tensors, parse_object, read_header
+from bitlens.engine.file.container import (
+    Tensors,
+    describe,
+    map_tensors,
+    parse_object,
+    read_header,
+)
 from bitlens.engine.file.container import encode as encode_container
 from bitlens.engine.file.header import from_json, to_json
 from bitlens.engine.file.mapped import MappedFile
 from bitlens.engine.file.validate import check
 from bitlens.engine.graph import SCHEMA, Graph
 from bitlens.errors import BitlensError
+
+PLAIN, CODED = 1, 2
+"""Schemas of a file without codebooks, which older versions read, and of one with some."""
 
 
 def write(graph: Graph, path: str | bytes | os.PathLike[str]) -> None:
@@ -118,10 +130,43 @@ def encode(graph: Graph) -> bytes:
     Raises:
         BitsFileError: the graph breaks a rule, or `meta` holds what JSON cannot.
     """
+    return _smallest(graph)[0]
+
+
+def measure(graph: Graph) -> tuple[int, dict[str, int]]:
+    """The size of a graph's file, and what codebooks save in it.
+
+    Returns:
+        Bytes of the file; and by the name that a weight has in `constants.share(graph)`, bytes that its
+        words would have taken more.
+
+    Raises:
+        BitsFileError: as `encode`.
+    """
+    data, saved = _smallest(graph)
+    return len(data), saved
+
+
+def _smallest(graph: Graph) -> tuple[bytes, dict[str, int]]:
     check(graph)
     graph, tensors = stack(share(graph))
+    plain = _file(graph, tensors, {})
+    coded = choose(graph.nodes, graph.values, tensors)
+    smaller = {name: part.words for name, part in coded.items()}
+    books = {name: part.book for name, part in coded.items()}
+    found = _file(graph, tensors | smaller, books) if coded else plain
+    if len(found) >= len(plain):
+        return plain, {}
+    return found, {name: tensors[name].nbytes - words.nbytes for name, words in smaller.items()}
+
+
+def _file(graph: Graph, tensors: Tensors, books: Mapping[str, int]) -> bytes:
+    """The bytes of a graph whose tensors lie as given, `books` of them as codebooks."""
+    header: dict[str, Any] = {"schema": CODED if books else PLAIN, "bitlens": __version__}
     try:
-        header = {"schema": SCHEMA, "bitlens": __version__, "graph": to_json(graph)}
+        header |= (
+            {"codebooks": books, "graph": to_json(graph)} if books else {"graph": to_json(graph)}
+        )
         text = json.dumps(header, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise BitsFileError(f"the graph cannot be written as JSON: {error}") from None
@@ -162,6 +207,7 @@ def decode(buffer: Any) -> Graph:
         if digest(text, table, [data]) != sealed:
             raise BitsFileError("it is damaged: its digest does not match; copy or pack it again")
     graph = from_json(header["graph"], {})
+    stored = expand(_books(header), graph.nodes, graph.values, stored)
     graph = replace(graph, tensors=unstack(graph.nodes, stored))
     check(graph)
     return graph
@@ -187,5 +233,14 @@ def _check_schema(header: dict[str, Any]) -> None:
             f"it is of schema {shown(schema)}, written by bitlens {shown(header.get('bitlens'))}; "
             f"this is bitlens {__version__}, which reads schema {SCHEMA}: install a newer bitlens"
         )
+    if (schema >= CODED) != ("codebooks" in header):
+        raise BitsFileError(f"it is of schema {schema}, and codebooks belong to schema {CODED}")
     if not isinstance(header.get("graph"), dict):
         raise BitsFileError("its bitlens header has no graph")
+
+
+def _books(header: dict[str, Any]) -> dict[str, Any]:
+    books = header.get("codebooks", {})
+    if not isinstance(books, dict):
+        raise BitsFileError(f"codebooks: {shown(books)} is not a JSON object")
+    return books

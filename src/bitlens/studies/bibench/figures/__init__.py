@@ -1,0 +1,1 @@
+"""Pictures of the study: the corruptions, their effect, and the scores."""
