@@ -14,6 +14,7 @@ A page asks for a table and ends it with `<!-- end -->`:
                                                         layer and in accuracy, seed by seed
     <!-- coverage: results/NAME.csv SHARE -->           how often intervals hold the truth, by flag, in
                                                         cells where SHARE of the draws have the flag
+    <!-- bibench: results/SCORES.csv SCORE ... --> BiBench's scores, a row per variant
     <!-- methods: results/RUNS.csv results/COSTS.csv FORM ... --> the method table; FORM is full DATA, short,
                                                         figure PICTURE (a link to it), or published; empty
                                                         while there are no runs
@@ -30,6 +31,7 @@ import sys
 from pathlib import Path
 
 from bitlens.report.statistics import paired_difference, spell, summarize
+from bitlens.studies.bibench.markdown import scores_table
 from bitlens.studies.method_table.figure import draw
 from bitlens.studies.method_table.page import figures_page, full_page, short_page
 from bitlens.studies.method_table.rows import DataTable, aggregate
@@ -39,7 +41,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 METHOD_TABLE = (ROOT / "results" / "methods_runs.csv", ROOT / "results" / "methods_costs.csv")
 PICTURE = ROOT / "docs" / "method_table.svg"
 MARKER = re.compile(
-    r"(<!-- (table|rows|verdicts|coverage|paired|methods): (\S+) ([^\n]+) -->\n).*?(<!-- end -->)",
+    r"(<!-- (table|rows|verdicts|coverage|paired|methods|bibench): (\S+) ([^\n]+) -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -229,6 +231,7 @@ def rewritten(text: str) -> str:
         "coverage": coverage,
         "paired": paired,
         "methods": methods,
+        "bibench": scores_table,
     }
     return MARKER.sub(
         lambda m: m[1] + writers[m[2]](ROOT / m[3], *m[4].split()) + m[5],

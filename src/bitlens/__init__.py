@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bitlens.models.recalibrate import recalibrate as recalibrate
     from bitlens.models.summary import Summary as Summary
     from bitlens.models.summary import summary as summary
+    from bitlens.objectives.attention import AttentionMatching as AttentionMatching
     from bitlens.objectives.cmim import CMIM as CMIM
     from bitlens.objectives.distill import Distribution as Distribution
     from bitlens.objectives.distill import LogitKD as LogitKD
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "AttentionMatching": "bitlens.objectives.attention",
     "CMIM": "bitlens.objectives.cmim",
     "Distribution": "bitlens.objectives.distill",
     "LogitKD": "bitlens.objectives.distill",
@@ -49,6 +51,7 @@ _PLACES = {
 
 __all__ = [
     "CMIM",
+    "AttentionMatching",
     "BitlensError",
     "Distribution",
     "LogitKD",

@@ -13,7 +13,7 @@ from bitlens.cli.list_command import LISTS
 from bitlens.data import DATASETS
 from bitlens.methods import METHODS
 from bitlens.models.nets import NETS
-from bitlens.objectives import OBJECTIVES
+from bitlens.objectives import DISTILLATIONS, OBJECTIVES
 from bitlens.recipes import RECIPES, SUITES
 
 
@@ -136,7 +136,7 @@ def test_a_narrow_terminal_does_not_cut_numbers_in_a_pipe(
     ("what", "names"),
     [
         *(("recipes", RECIPES), ("suites", SUITES), ("methods", METHODS), ("models", NETS)),
-        *(("data", DATASETS), ("objectives", OBJECTIVES)),
+        *(("data", DATASETS), ("objectives", OBJECTIVES), ("distillations", DISTILLATIONS)),
     ],
 )
 def test_lists_name_everything_once(say, what: str, names: dict) -> None:
@@ -148,7 +148,8 @@ def test_lists_name_everything_once(say, what: str, names: dict) -> None:
 
 def test_there_is_no_other_list(say) -> None:
     assert set(LISTS) == {
-        *("recipes", "suites", "methods", "models", "data", "objectives", "presets")
+        *("recipes", "suites", "methods", "models", "data"),
+        *("objectives", "distillations", "presets"),
     }
     said = say("list", "presets")
     assert "released" in said.out and "partner=teacher" in said.out

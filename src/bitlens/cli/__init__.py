@@ -21,7 +21,7 @@ COMMANDS: dict[str, str] = {
     "bench": "time a .bits file beside other inference engines",
     "list": "list recipes, suites, methods, models, data, objectives or presets",
     "info": "show the layers of a run, a model or a .bits file: 1-bit or not, and why",
-    "study": "run a whole experiment and judge its claims (information-plane)",
+    "study": "run a whole experiment and judge its claims (information-plane, bibench)",
     "doctor": "check this installation and machine, or a method: bitlens doctor my.module:METHOD",
 }
 

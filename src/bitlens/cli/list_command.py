@@ -14,6 +14,7 @@ def _recipes() -> dict[str, str]:
     return {
         name: f"{r.model}, {r.method}, {r.objective}"
         + (f" x {r.weight:g}" if r.weight else "")
+        + (f" + {r.distill} x {r.distill_weight:g}" if r.distill != "none" else "")
         + f", {r.data}, {r.epochs} epochs"
         for name, r in RECIPES.items()
     }
@@ -58,6 +59,12 @@ def _objectives() -> dict[str, str]:
     return OBJECTIVES
 
 
+def _distillations() -> dict[str, str]:
+    from bitlens.objectives import DISTILLATIONS
+
+    return DISTILLATIONS
+
+
 def _presets() -> dict[str, str]:
     from dataclasses import fields
 
@@ -80,6 +87,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "models": _models,
     "data": _data,
     "objectives": _objectives,
+    "distillations": _distillations,
     "presets": _presets,
 }
 

@@ -212,8 +212,9 @@ class Method:
         output: builds, from the initial latent weight, a module that is applied to the layer's scaled
             output, (n, o, h, w) or (..., o), before its bias; None for none.
         pad: what a padded position of a convolution contributes: 0, +1 or -1.
-        deploy: "static" when it folds into integer thresholds, "runtime" when the input decides.
-        why_runtime: what has to be computed from the input, for a method that is "runtime".
+        deploy: "static" when every sign folds into one threshold a channel, "runtime" when it does not:
+            the image or the place in it decides as well.
+        why_runtime: what has to be computed while the net runs, for a method that is "runtime".
         clamp: bound on the latent weights, applied after every optimizer step; None for no bound.
         latent_decay: weight decay of the latent weights, whatever the recipe's; None for the recipe's.
         plan: the paper's own training stages.

@@ -73,7 +73,8 @@ def at_zero(specimen: Specimen) -> None:
 def per_image(specimen: Specimen) -> None:
     """Per-image gradients under torch.func.vmap at t = 1 equal those of a loop over the images."""
     net = specimen.net()
-    parameters, buffers = dict(net.named_parameters()), dict(net.named_buffers())
+    parameters: dict[str, Tensor] = dict(net.named_parameters())
+    buffers = dict(net.named_buffers())
 
     def loss(values: dict[str, Tensor], image: Tensor) -> Tensor:
         return functional_call(net, (values, buffers), (image[None],)).square().sum()
