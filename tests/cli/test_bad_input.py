@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitlens.training.recipe import SCHEMA
+
 CASES = {
     "command": (["trian"], "unknown command 'trian'; did you mean train"),
     "recipe": (["train", "demo-cmmi"], "unknown recipe 'demo-cmmi'; did you mean demo-cmim"),
@@ -224,7 +226,7 @@ class TestDamagedRuns:
 
     def test_recipe_of_another_version(self, say, run: Path) -> None:
         path = run / "recipe.json"
-        path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+        path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', '"schema": 99'))
         refused(say("train", "--resume", "--out", "run"), "recipe.json: schema 99, this bitlens")
 
     def test_checkpoint(self, say, quick_options: list[str], run: Path) -> None:

@@ -65,6 +65,10 @@ class Sign(nn.Module):
         return sign(x, self.surrogate)
 
 
+class TrainingOnly(nn.Module):
+    """Part of an activation binarizer that evaluation does not compute: it trains, and never ships."""
+
+
 class ActivationBinarizer(nn.Module):
     """Real activations (n, c, ...) -> signs of the same shape, through one `Sign`.
 

@@ -27,6 +27,7 @@ from bitlens.methods.contract import (
     ActivationBinarizer,
     Method,
     Progress,
+    TrainingOnly,
     WeightBinarizer,
     per_filter,
 )
@@ -57,7 +58,7 @@ class Fourier:
         return fourier(grad, x, last_term(self.progress.value))
 
 
-class NoiseAdapter(nn.Module):
+class NoiseAdapter(TrainingOnly):
     """e(v) = fc2(relu(fc1 v)) + 0.1 sin v along the last axis of v."""
 
     def __init__(self, width: int) -> None:

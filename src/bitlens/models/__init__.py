@@ -48,7 +48,19 @@ def create(
     check_name(method, also=(FLOAT,))
     if classes < 2:
         raise BitlensError(f"create: classes={classes}; a classifier needs at least 2")
-    nonlinearity = (lambda width: nn.ReLU()) if method == FLOAT else get(method).nonlinearity
+
+    apart = torch.Generator().manual_seed(seed)
+
+    def nonlinearity(width: int) -> nn.Module:
+        if method == FLOAT:
+            return nn.ReLU()
+        # What a non-linearity draws must not shift the draws of the layers behind it.
+        outside = torch.get_rng_state()
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=apart)))
+        module = get(method).nonlinearity(width)
+        torch.set_rng_state(outside)
+        return module
+
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed every GPU as well, and those states are not forked here.
         torch.default_generator.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from bitlens.errors import BitlensError
+from bitlens.methods.contract import TrainingOnly
 from bitlens.models.convert import float_reason
 from bitlens.models.layers import BinaryLayer, BinaryLinear
 
@@ -22,9 +24,10 @@ class LayerRow:
 
     `shape` is that of its largest weight. `macs` counts multiply-accumulates for one image, over every
     call of the layer (None without an example, or where nothing calls the layer's own forward).
-    `bytes_latent` are the float tensors in training; `bytes_packed` is what ships: one bit a weight in
-    rows of 32-bit words, plus a float32 scale per output channel, or float32 for a layer left float.
-    A tensor tied to several layers counts in the first.
+    `bytes_latent` are the float tensors in training, a binary layer's with all that its method learns
+    about the weights (scales, a codebook). `bytes_packed` is what ships: one bit a weight in rows of
+    32-bit words, plus a float32 scale per output channel (and an offset, where the method has one), or
+    float32 for a layer left float. A tensor tied to several layers counts in the first.
     """
 
     name: str
@@ -127,8 +130,11 @@ def summary(net: nn.Module, example: Tensor | None = None) -> Summary:
     """
     macs = {} if example is None else _count_macs(net, example)
     unlisted = {id(p): p for p in net.parameters()}
+    parts = {id(part) for layer in net.modules() for part in _parts(layer)}
     rows = []
     for name, layer in net.named_modules():
+        if id(layer) in parts:
+            continue
         reason = None if isinstance(layer, BinaryLayer) else float_reason(net, name, layer)
         held = _parameters(name, layer)
         if held and (reason or isinstance(layer, BinaryLayer | nn.Conv2d | nn.Linear)):
@@ -138,9 +144,21 @@ def summary(net: nn.Module, example: Tensor | None = None) -> Summary:
     return Summary(rows=tuple(rows), other_parameters=other)
 
 
+def _parts(layer: nn.Module) -> Iterator[nn.Module]:
+    """The modules a method puts inside a binary layer, which are no layers of their own."""
+    if isinstance(layer, BinaryLayer):
+        for part in (layer.weight_binarizer, layer.activation, layer.output):
+            yield from () if part is None else part.modules()
+
+
 def _parameters(name: str, layer: nn.Module) -> list[nn.Parameter]:
     """A layer's own parameters, those behind its parametrizations included."""
     found = list(layer.parameters(recurse=False))
+    if isinstance(layer, BinaryLayer):
+        found += layer.weight_binarizer.parameters()
+        for part in layer.activation.modules():
+            if isinstance(part, TrainingOnly):
+                found += part.parameters()
     if is_parametrized(layer):
         found += layer.get_submodule("parametrizations").parameters()
     if any(isinstance(p, nn.UninitializedParameter) for p in found):
@@ -161,12 +179,14 @@ def _row(
     latent = packed = 4 * sum(p.numel() for p in new)
     binary = isinstance(layer, BinaryLayer)
     if binary:
-        rest = sum(p.numel() for p in new if p is not layer.weight)
-        packed = _packed_bytes(layer.weight) + 4 * rest
+        per_channel = (
+            1 + (layer.bias is not None) + (layer.weight_binarizer.offset(layer.weight) is not None)
+        )
+        packed = _packed_bytes(layer.weight, per_channel)
     return LayerRow(
         name=name or "(net)",
         kind=_kind(layer),
-        shape=tuple(max(held, key=torch.numel).shape),
+        shape=tuple((layer.weight if binary else max(held, key=torch.numel)).shape),
         bits=1 if binary else 32,
         why=f"binary ({layer.method_name})" if binary else reason or "kept float",
         macs=macs,
@@ -183,9 +203,9 @@ def _kind(layer: nn.Module) -> str:
     return "linear" if isinstance(layer, nn.Linear | BinaryLinear) else type(layer).__name__.lower()
 
 
-def _packed_bytes(weight: Tensor) -> int:
+def _packed_bytes(weight: Tensor, per_channel: int) -> int:
     filters, per_filter = weight.shape[0], weight[0].numel()
-    return filters * (-(-per_filter // 32) * WORD_BYTES) + 4 * filters
+    return filters * (-(-per_filter // 32) * WORD_BYTES) + 4 * per_channel * filters
 
 
 def _count_macs(net: nn.Module, example: Tensor) -> dict[str, int]:
