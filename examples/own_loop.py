@@ -28,7 +28,7 @@ def main(steps: int = 100, weight: float = 0.03) -> float:
     optimizer = torch.optim.Adam([*net.parameters(), *cmim.parameters()], lr=2e-3)
 
     for step in range(steps):
-        bitlens.set_progress(net, step / steps)
+        bitlens.set_progress(net, step / max(steps - 1, 1))
         rows = torch.randint(len(data.train), (128,), generator=source)
         images = AUGMENTATIONS["flip-crop"](data.train.images[rows], source)
         x, y = normalize(images, data.mean, data.std), data.train.labels[rows]

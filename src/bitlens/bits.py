@@ -239,10 +239,13 @@ def sample_scaled(
     freedom = max(x[:1].numel() - 1, 1)
     # torch.var takes a hundred times as long on a CPU as a mean and a norm.
     spread = x if centered else x - x.mean(axes, keepdim=True)
-    norm = torch.linalg.vector_norm(spread, dim=axes, keepdim=True)
-    rate = (norm.square() / freedom + eps).rsqrt()
+    # The square of a sample's norm is beyond the range of float16 soon.
+    wide = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(spread, dim=axes, keepdim=True, dtype=wide)
+    exact = (norm.square() / freedom + eps).rsqrt()
+    rate = exact.to(x.dtype)
     passed = inner(grad, x * rate)
     if not through:
-        return passed.mul_(rate)
-    pull = (passed * x).sum(axes, keepdim=True) * (-(rate**3) / freedom)
-    return torch.addcmul(passed.mul_(rate), spread, pull)
+        return passed * rate
+    pull = (passed * x).sum(axes, keepdim=True, dtype=wide) * (-(exact**3) / freedom)
+    return torch.addcmul(passed * rate, spread, pull.to(x.dtype))

@@ -124,8 +124,9 @@ def test_a_structured_latent_weight_stays_structured_under_adam() -> None:
     [
         (nn.Linear(7, 4), "7 input channels a filter reads"),
         (nn.Linear(8, 5), "5 output channels"),
-        (nn.Conv2d(6, 6, 3, groups=2), "3 input channels a filter reads"),
-        (nn.Conv2d(8, 8, 3, groups=8), "1 input channels a filter reads"),
+        (nn.Conv2d(6, 6, 3, groups=2), "2 groups; real and imaginary channels must meet"),
+        (nn.Conv2d(8, 8, 3, groups=2), "2 groups; real and imaginary channels must meet"),
+        (nn.Conv2d(8, 8, 3, groups=8), "8 groups; real and imaginary channels must meet"),
     ],
 )
 def test_layers_without_pairs_are_refused(source: nn.Module, reason: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bitlens.bits import polynomial, sample_scaled, sign
+from bitlens.bits import polynomial, sample_scaled, sign, straight_through
 from bitlens.methods.ovsw import SilentAwareWeight, ovsw
 
 SHAPES = [(4, 3, 2, 2), (4, 9)]
@@ -70,6 +70,20 @@ def test_one_value_per_sample_and_float16_stay_finite() -> None:
     assert found.dtype == torch.bfloat16 and found.isfinite().all()
 
 
+@pytest.mark.parametrize("through", [True, False])
+def test_large_samples_in_float16_have_the_gradient_of_float64(through: bool) -> None:
+    torch.manual_seed(0)
+    x, upstream = (60 * torch.randn(3, 4000)).half(), torch.randn(3, 4000).half()
+    assert (x.float().square().sum(1) > torch.finfo(torch.float16).max).all()
+    kept = upstream.clone()
+    for inner in (polynomial, straight_through):
+        found = sample_scaled(upstream, x, inner, through=through)
+        exact = sample_scaled(upstream.double(), x.double(), inner, through=through)
+        assert found.dtype == torch.float16 and exact.abs().max() > 0.01
+        torch.testing.assert_close(found.double(), exact, rtol=2e-2, atol=1e-4)
+    assert torch.equal(upstream, kept), "what the inner rule hands on may be the gradient itself"
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gradient_scaling_lifts_small_gradients_to_the_threshold(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
@@ -80,7 +94,8 @@ def test_gradient_scaling_lifts_small_gradients_to_the_threshold(shape: tuple[in
         for row, ratio in enumerate(ratios):
             grad[row] *= ratio * weight[row].norm() / grad[row].norm()
     weight.grad = grad.clone()
-    made(weight.detach(), decay=0.0).before_step(weight)
+    with torch.no_grad():
+        made(weight.detach(), decay=0.0).before_step(weight)
     norms = weight.grad.flatten(1).norm(dim=1) / weight.detach().flatten(1).norm(dim=1)
     torch.testing.assert_close(norms, torch.tensor([0.04, 0.04, 0.0401, 2.0]).double())
     assert torch.equal(weight.grad[2:], grad[2:])
@@ -88,6 +103,7 @@ def test_gradient_scaling_lifts_small_gradients_to_the_threshold(shape: tuple[in
     assert cosine.item() == pytest.approx(1.0)
 
 
+@torch.no_grad()
 def test_norms_have_floors() -> None:
     weight = nn.Parameter(torch.zeros(2, 3, dtype=torch.float64))
     weight.grad = torch.tensor([[0.0, 0.0, 0.0], [1e-9, 0.0, 0.0]], dtype=torch.float64)
@@ -97,6 +113,7 @@ def test_norms_have_floors() -> None:
     )
 
 
+@torch.no_grad()
 def test_the_hooks_follow_the_released_order_of_events() -> None:
     random = np.random.default_rng(1)
     start = random.normal(size=(3, 5))
@@ -116,6 +133,7 @@ def test_the_hooks_follow_the_released_order_of_events() -> None:
     assert 0 < (tracker < 1e-4).sum() < tracker.size
 
 
+@torch.no_grad()
 def test_a_weight_is_silent_again_a_while_after_its_flip() -> None:
     weight = nn.Parameter(torch.ones(1, 1, dtype=torch.float64))
     binarizer = made(weight.detach(), decay=1.0)
@@ -130,6 +148,7 @@ def test_a_weight_is_silent_again_a_while_after_its_flip() -> None:
     assert decayed == [True, *[False] * steps, True, True]
 
 
+@torch.no_grad()
 def test_steps_without_gradient_leave_everything() -> None:
     weight = nn.Parameter(torch.ones(2, 2))
     binarizer = made(weight.detach())

@@ -28,6 +28,8 @@ from bitlens.methods.subbit import (
 )
 from bitlens.models import create
 from bitlens.models.layers import BinaryConv2d, binary_layers
+from bitlens.training.recipe import Recipe
+from bitlens.training.schedule import make_optimizer
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -150,10 +152,24 @@ def test_the_codebook_moves_in_every_25th_step_alone() -> None:
     assert moved == [25, 50] and int(own(layer).steps) == 51
 
 
+@torch.no_grad()
 def at_a_step_of_its_own(binarizer: CodebookWeight) -> None:
     binarizer.steps.fill_(PERIOD - 1)
     binarizer.load_state_dict(binarizer.state_dict())
     binarizer.after_step(nn.Parameter(torch.zeros(1)))
+
+
+def test_patterns_change_in_a_short_training() -> None:
+    layer = convolution()
+    first = own(layer).patterns.clone()
+    optimizer = make_optimizer(Recipe(lr=5e-3), layer, 0.0)
+    for number in range(1, 16 * PERIOD + 1):
+        step(layer, optimizer, number)
+    changed = (own(layer).patterns != first).any(1).sum()
+    assert changed >= 4 and len(rows(own(layer))) == 16
+    with torch.no_grad():
+        drift = (own(layer).codebook - own(layer).patterns).abs().max()
+    assert drift > 0.5, "P has left the patterns it started at"
 
 
 def test_entries_near_zero_keep_their_sign_and_large_ones_are_clamped() -> None:

@@ -77,6 +77,25 @@ def test_whitening_in_training_undoes_the_covariance() -> None:
     np.testing.assert_allclose(to_complex(made(x)), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_whitening_of_fully_correlated_parts_stays_finite(dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    one = torch.randn(8, HALF, 5, 5, generator=random).to(dtype)
+    x = (torch.cat([one, one], 1) * 100).requires_grad_()
+    made = ComplexBatchNorm2d(2 * HALF, circular=False).to(dtype)
+    for training in (True, False):
+        made.train(training)
+        out = made(x)
+        assert out.isfinite().all()
+        assert 0.9 < out.abs().max() < 10, (
+            "the common direction has deviation one half in each part"
+        )
+        (gradient,) = torch.autograd.grad(out.square().sum(), x)
+        assert gradient.isfinite().all()
+        made.momentum = 1.0
+        made.train()(x.detach())
+
+
 @pytest.mark.parametrize("circular", [True, False])
 def test_a_new_norm_makes_numbers_of_variance_one(circular: bool) -> None:
     y = to_complex(ComplexBatchNorm2d(2 * HALF, circular=circular, eps=0.0).double()(values()))

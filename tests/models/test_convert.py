@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from bitlens import BitlensError, binarize, set_progress, summary
-from bitlens.methods.contract import Progress
+from bitlens.methods.bireal import BIREAL
+from bitlens.methods.contract import ActivationBinarizer, Method, Progress, own_nonlinearity
+from bitlens.models import create
 from bitlens.models.blocks import DoublingUnit
 from bitlens.models.layers import BinaryConv2d, BinaryLayer, BinaryLinear, binary_layers
 from bitlens.training.diagnostics import CodeStatistics, constant_codes
@@ -345,3 +351,64 @@ def test_a_sign_behind_a_functional_relu_is_found_by_the_diagnostics(functional:
     # Behind a code that never changes, the next one cannot change either.
     assert constant_codes(statistics) == (["conv", "second"] if functional else [])
     assert bool((statistics.positive_rates()["conv"] == 1).all()) == functional
+
+
+class Attending(nn.Module):
+    """x times Linear - ReLU - Linear of its channel means, then its own PReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.excite = nn.Sequential(nn.Linear(channels, 4), nn.ReLU(), nn.Linear(4, channels))
+        self.kink = nn.PReLU(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.kink(x * (1 + self.excite(x.mean((2, 3)))[:, :, None, None]))
+
+
+class Rectifying(ActivationBinarizer):
+    """Signs behind a layer and a ReLU of the binarizer's own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(lambda grad, x: grad)
+        self.before = nn.Sequential(nn.Linear(channels, channels), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.sign(self.before(x.mean((2, 3)))[:, :, None, None] - x)
+
+
+OURS: Method = replace(
+    BIREAL,
+    nonlinearity=Attending,
+    activation=lambda channels, progress: Rectifying(channels),
+)
+
+
+def whole(layer: nn.Module) -> list[type]:
+    return [type(part) for part in layer.modules()]
+
+
+def test_what_a_method_is_made_of_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ours", SimpleNamespace(OURS=OURS))
+    net = create("resnet8-bireal-poolpad", method="ours:OURS", classes=3, channels=3, image_size=8)
+    made = [module for module in net.modules() if isinstance(module, Attending)]
+    assert len(made) >= 6
+    assert all(whole(module) == whole(Attending(8)) for module in made)
+    layers = binary_layers(net)
+    assert len(layers) == 6
+    for layer in layers.values():
+        assert whole(layer.activation.before) == [nn.Sequential, nn.Linear, nn.ReLU]
+    reasons = {row.name: (row.bits, row.why) for row in summary(net).rows}
+    inside = [name for name, module in net.named_modules() if ".excite." in name]
+    linear = [name for name in inside if type(net.get_submodule(name)) is nn.Linear]
+    assert len(linear) == 2 * len(made)
+    for name in linear:
+        assert reasons[name] == (32, "it belongs to the method's own non-linearity or binarizer")
+    assert not any(name.endswith((".kink", ".excite.1")) for name in reasons)
+    assert net(torch.randn(2, 3, 8, 8)).shape == (2, 3)
+
+
+def test_a_mark_survives_a_copy_and_covers_a_bare_relu() -> None:
+    ours = replace(BIREAL, nonlinearity=lambda channels: nn.ReLU())
+    net = nn.Sequential(nn.Linear(4, 4), own_nonlinearity(ours, 4), nn.Linear(4, 4), nn.ReLU())
+    made = binarize(deepcopy(net), keep_float=("0",))
+    assert [type(layer) for layer in made] == [nn.Linear, nn.ReLU, BinaryLinear, nn.Hardtanh]

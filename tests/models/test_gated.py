@@ -111,6 +111,15 @@ def test_a_mixture_beyond_its_interval_is_put_back_and_learns_on() -> None:
     assert unit.mix.grad.all()
 
 
+def test_one_backward_pass_serves_two_forwards() -> None:
+    unit = made(BNextUnit, 4, 4, 1).train()
+    with torch.no_grad():
+        unit.mix[0] = 1.5
+    first, second = (torch.randn(5, 4, 6, 6, dtype=torch.float64) for _ in range(2))
+    (unit(first) + unit(second)).square().sum().backward()
+    assert unit.mix.grad.all() and unit.mix[0] == 1
+
+
 @pytest.mark.parametrize(("channels", "between"), [(16, 8), (64, 8), (256, 32)])
 def test_a_gate_has_an_eighth_of_the_channels_between(channels: int, between: int) -> None:
     gate = BottleneckGate(channels, 3, bias=False)

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bitlens import binarize
+from bitlens import after_step, before_step, binarize
 from bitlens.models.layers import BinaryConv2d, BinaryLinear, binary_layers
 
 Pad = Literal[0, 1, -1]
@@ -230,3 +230,36 @@ def test_binary_layers_come_in_order_by_name() -> None:
     binarize(net, keep_float=("0",))
     assert list(binary_layers(net)) == ["2", "3"]
     assert binary_layers(nn.Linear(2, 2)) == {}
+
+
+@pytest.mark.parametrize("method", ["rbnn", "subbit", "recu", "vispa"])
+def test_under_autocast_training_takes_the_signs_of_evaluation(method: str) -> None:
+    torch.manual_seed(0)
+    layer = binarize(nn.Conv2d(16, 24, 3, bias=False), method)
+    assert isinstance(layer, BinaryConv2d)
+    used: list[Tensor] = []
+    handle = layer.weight_binarizer.register_forward_hook(lambda *given: used.append(given[2]))
+    x = torch.randn(2, 16, 5, 5)
+    expected = layer.signs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = layer(x)
+        assert torch.equal(layer.signs(), expected)
+        evaluated = layer.eval()(x)
+        assert torch.is_autocast_enabled("cpu"), "the caller's autocast is as it was"
+    handle.remove()
+    assert out.dtype == torch.bfloat16, "the product stays under autocast"
+    assert used[0].dtype == torch.float32
+    scale = layer.weight_binarizer.decompose(layer.weight)[1]
+    assert (scale > 0).all() and torch.equal(used[0].sign(), expected)
+    torch.testing.assert_close(evaluated, layer(x), rtol=2e-2, atol=1e-2, check_dtype=False)
+
+
+def test_hooks_around_the_step_make_no_graph() -> None:
+    seen: list[bool] = []
+    layer = binarize(nn.Linear(3, 2))
+    assert isinstance(layer, BinaryLinear)
+    layer.weight_binarizer.before_step = lambda weight: seen.append(torch.is_grad_enabled())
+    layer.weight_binarizer.after_step = lambda weight: seen.append(torch.is_grad_enabled())
+    before_step(layer)
+    after_step(layer)
+    assert seen == [False, False]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from bitlens import BitlensError, binarize, summary
+from bitlens import BitlensError, binarize, pack, summary
 from bitlens.models import create
+from bitlens.models.layers import binary_layers
 from bitlens.models.summary import Summary
 
 
@@ -138,6 +139,49 @@ def test_thresholds_and_slopes_count_as_other_parameters() -> None:
     assert table.rows[0].name == "(net)"
     assert table.other_parameters == 5
     assert table.bytes_packed == 4 * (4 * 2 + 4) + 4 * 5
+
+
+TRAINED = ("vispa", "recu", "biper", "siman", "fda", "rbnn", "subbit", "adabin", "irnet")
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_what_only_trains_is_in_no_size(method: str) -> None:
+    sizes = {"classes": 10, "channels": 3, "image_size": 32}
+    plain = summary(create("resnet8-bireal-poolpad", method="bireal", **sizes))
+    net = create("resnet8-bireal-poolpad", method=method, **sizes)
+    table = summary(net)
+    assert [r.bytes_latent for r in table.rows] == [r.bytes_latent for r in plain.rows]
+    offset = 4 if method == "adabin" else 0
+    assert [r.bytes_packed for r in table.rows] == [
+        r.bytes_packed + offset * r.shape[0] * (r.bits == 1) for r in plain.rows
+    ]
+    everything = sum(p.numel() for p in net.parameters())
+    learned = {
+        id(p): p.numel()
+        for layer in binary_layers(net).values()
+        for p in layer.weight_binarizer.parameters()
+    }
+    if method == "fda":
+        assert table.training_parameters > sum(learned.values()) > 0
+        assert table.shipped_parameters == plain.shipped_parameters
+    else:
+        assert table.training_parameters == sum(learned.values())
+    assert table.parameters == everything
+    assert table.shipped_parameters == everything - table.training_parameters
+    assert table.bytes_latent == 4 * table.shipped_parameters
+    assert ("never shipped" in str(table)) == (table.training_parameters > 0)
+    if method in ("vispa", "recu", "biper", "siman", "fda", "rbnn"):
+        assert table.bytes_packed == plain.bytes_packed and table.training_parameters > 0
+
+
+def test_a_packed_net_is_compared_with_the_net_that_ships() -> None:
+    sizes = {"classes": 10, "channels": 3, "image_size": 8, "seed": 0}
+    claims = [
+        pack(net, torch.randn(2, 3, 8, 8)).table.float_bytes
+        for method in ("vispa", "bireal")
+        for net in [create("resnet8-bireal-poolpad", method=method, **sizes)]
+    ]
+    assert claims[0] == claims[1]
 
 
 def test_the_printed_table_holds_every_row_and_the_totals() -> None:

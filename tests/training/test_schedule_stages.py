@@ -327,6 +327,39 @@ class TestOptimizer:
         ):
             make_optimizer(Recipe(), task, 0.0)
 
+    @pytest.mark.parametrize("latent_decay", [None, 0.25])
+    def test_what_decays_like_a_latent_weight(self, latent_decay: float | None) -> None:
+        net = create("resnet8-bireal-poolpad", method="rbnn", classes=3, channels=3, image_size=8)
+        for layer in binary_layers(net).values():
+            layer.latent_decay = latent_decay
+        decays = decay_by_parameter(make_optimizer(Recipe(), net, 0.03))
+        expected = 0.03 if latent_decay is None else latent_decay
+        for layer in binary_layers(net).values():
+            own = dict(layer.weight_binarizer.named_parameters())
+            assert decays[own["angle"]] == decays[layer.weight] == expected
+            assert decays[own["scale"]] == 0.0
+
+    def test_a_decay_and_a_rate_for_one_parameter(
+        self, task: ClassifyTask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        binarizer = next(iter(binary_layers(task.net).values())).weight_binarizer
+        binarizer.slow = nn.Parameter(torch.ones(2))
+        monkeypatch.setattr(binarizer, "learning_rates", lambda: {"slow": 0.125})
+        monkeypatch.setattr(binarizer, "decaying", lambda: ("slow",))
+        (group,) = make_optimizer(Recipe(), task, 0.03).param_groups[2:]
+        assert (group["weight_decay"], group["lr_multiple"]) == (0.03, 0.125)
+        assert [p is binarizer.slow for p in group["params"]] == [True]
+        monkeypatch.setattr(binarizer, "decaying", lambda: ("gone",))
+        with pytest.raises(BitlensError, match=r"weight decay is set for 'gone', but .* are slow"):
+            make_optimizer(Recipe(), task, 0.0)
+
+    def test_a_lazy_parameter_is_named(self) -> None:
+        net = nn.Sequential(nn.Linear(3, 4), nn.LazyLinear(2))
+        with pytest.raises(BitlensError, match=r"'1.weight' is lazy .* one forward pass first"):
+            make_optimizer(Recipe(), net, 0.0)
+        net(torch.ones(1, 3))
+        make_optimizer(Recipe(), net, 0.0)
+
     def test_without_a_methods_wishes_there_are_two_groups(self, task: ClassifyTask) -> None:
         """A checkpoint written before there were others still fits."""
         matrices, rest = make_optimizer(Recipe(), task, 0.03).param_groups

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bitlens import BitlensError, after_step, before_step, binarize, pack, penalty, set_progress
 from bitlens.methods import get
-from bitlens.methods.contract import Method
+from bitlens.methods.contract import Method, own_nonlinearity
 from bitlens.models.conformance.check import Outcome, check
 from bitlens.models.conformance.specimen import KINDS, Kind
 from bitlens.models.layers import binary_layers
@@ -82,9 +82,9 @@ def _packing(method: Method, name: str, refused: set[Kind]) -> str:
 
 def _net(method: Method) -> nn.Module:
     return nn.Sequential(
-        *(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), method.nonlinearity(8)),
+        *(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), own_nonlinearity(method, 8)),
         *(nn.Conv2d(8, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12)),
-        *(method.nonlinearity(12), nn.Conv2d(12, 8, 1), nn.BatchNorm2d(8), nn.Hardtanh()),
+        *(own_nonlinearity(method, 12), nn.Conv2d(12, 8, 1), nn.BatchNorm2d(8), nn.Hardtanh()),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 6), nn.Linear(6, 4)),
     )
 

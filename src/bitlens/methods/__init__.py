@@ -59,18 +59,17 @@ def get(name: str) -> Method:
     """The method called `name`: a key of `METHODS`, or `module:ATTRIBUTE` for one from elsewhere.
 
     Raises:
-        BitlensError: no such method, a module that cannot be imported, or no `Method` there.
+        BitlensError: no such method, a module that is not found or fails when it is imported, or no
+            `Method` there.
     """
     check_name(name)
     module, attribute = METHODS.get(name, name).split(":")
     try:
         found = getattr(import_module(module), attribute, None)
-    except ImportError as error:
-        if name in METHODS:
+    except Exception as error:  # a stranger's module may fail in any way
+        if name in METHODS or isinstance(error, BitlensError):
             raise
-        raise BitlensError(
-            f"method {name!r}: cannot import {module} ({error}); run where Python finds it"
-        ) from error
+        raise _not_imported(name, module, error) from error
     from bitlens.methods.contract import Method
 
     if not isinstance(found, Method):
@@ -79,3 +78,19 @@ def get(name: str) -> Method:
             f"method {name!r}: {what}; give the name of a bitlens.methods.contract.Method"
         )
     return found
+
+
+def _not_imported(name: str, module: str, error: Exception) -> BitlensError:
+    """What to say of a module of one's own that is not there, or fails by itself."""
+    first, *rest = module.split(".")
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and f"{module}.".startswith(f"{missing}."):
+        place = f"{first}/" if rest else f"{first}.py"
+        return BitlensError(
+            f"method {name!r}: cannot import {module}, it is not found; start bitlens in the folder of "
+            f"{place}, or put it on PYTHONPATH"
+        )
+    said = " ".join(str(error).split())
+    return BitlensError(
+        f"method {name!r}: cannot import {module}, it fails with {type(error).__name__}: {said}"
+    )

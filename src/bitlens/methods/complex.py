@@ -13,7 +13,8 @@ Half of the entries are copies, so a layer has half the free weight bits of the 
 shape, at the same number of binary operations: compare at equal weight bits with a real net of 1/sqrt(2)
 of the real channels, and at equal operations with one of as many. Batch norm is complex as well after
 `bitlens.models.complex.complexify`. Poolings and the sign keep the two parts of a number together; a
-shortcut that pads channels on both sides (`poolpad`, `slicepad`) or a float 1x1 convolution does not.
+shortcut that pads channels on both sides (`poolpad`, `slicepad`) or a float 1x1 convolution does not, and
+the doubling unit of `reactnet-a` concatenates two tensors of pairs, whose parts the next layer pairs anew.
 
 Real and imaginary channels must meet in one window, so convolutions with groups are not complex ones.
 
@@ -85,4 +86,5 @@ COMPLEX = Method(
     weight=_weight,
     activation=lambda channels, progress: ActivationBinarizer(hard_tanh),
     nonlinearity=lambda channels: nn.Hardtanh(),
+    why_ungrouped="real and imaginary channels must meet in one window",
 )

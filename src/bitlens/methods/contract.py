@@ -130,14 +130,18 @@ class WeightBinarizer(nn.Module):
         return None
 
     def before_step(self, weight: nn.Parameter) -> None:
-        """Change gradients between the backward pass and the optimizer step."""
+        """Change gradients between the backward pass and the optimizer step, under `torch.no_grad`."""
 
     def after_step(self, weight: nn.Parameter) -> None:
-        """Move weights, parameters or buffers after the optimizer step."""
+        """Move weights, parameters or buffers after the optimizer step, under `torch.no_grad`."""
 
     def learning_rates(self) -> dict[str, float]:
         """Own parameters, by name, whose learning rate is a multiple of the recipe's."""
         return {}
+
+    def decaying(self) -> tuple[str, ...]:
+        """Own parameters, by name, that decay like latent weights; the others do not decay."""
+        return ()
 
 
 def per_filter(scale: Tensor, weight: Tensor) -> Tensor:
@@ -219,6 +223,7 @@ class Method:
         deploy: "static" when every sign folds into one threshold a channel, "runtime" when it does not:
             the image or the place in it decides as well.
         why_runtime: what has to be computed while the net runs, for a method that is "runtime".
+        why_ungrouped: why a convolution with groups cannot be served; empty for a method that serves it.
         clamp: bound on the latent weights, applied after every optimizer step; None for no bound.
         latent_decay: weight decay of the latent weights, whatever the recipe's; None for the recipe's.
         plan: the paper's own training stages.
@@ -233,6 +238,26 @@ class Method:
     pad: Literal[0, 1, -1] = 0
     deploy: Literal["static", "runtime"] = "static"
     why_runtime: str = ""
+    why_ungrouped: str = ""
     clamp: float | None = None
     latent_decay: float | None = None
     plan: tuple[Stage, ...] = field(default=ONE_STEP)
+
+
+_OWN = "_bitlens_own_nonlinearity"
+
+
+def own_nonlinearity(method: Method, channels: int) -> nn.Module:
+    """The method's non-linearity for `channels`, marked as a part of the method.
+
+    `binarize` rewrites the layers of a net. What a method puts behind them is no such layer: a linear
+    layer or a ReLU in it is there because the method says so, and stays what it is.
+    """
+    module = method.nonlinearity(channels)
+    module.__dict__[_OWN] = True
+    return module
+
+
+def is_own_nonlinearity(module: nn.Module) -> bool:
+    """Whether `own_nonlinearity` made it."""
+    return module.__dict__.get(_OWN, False)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bitlens.bits import polynomial
 from bitlens.methods.bireal import MeanMagnitudeWeight
 from bitlens.methods.contract import TWO_STEP, ActivationBinarizer, Method
-from bitlens.methods.reactnet import _PReLU
+from bitlens.methods.reactnet import BranchlessPReLU
 
 REDUCTION = 16
 """Channels per hidden number of e."""
@@ -89,7 +89,7 @@ class DyPReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (n, c, ...) -> same shape."""
         means = channel_means(x)
-        kinked: Tensor = _PReLU.apply(
+        kinked: Tensor = BranchlessPReLU.apply(
             x + over_positions(-self.shift_in(means), x), self.prelu.weight
         )
         return kinked.add_(over_positions(self.shift_out(means), x))

@@ -14,6 +14,10 @@ and right after the step, so nothing else has to be.
 delta = 0.04 and lambda = 9e-4 are those of the released script for ResNet-20 on CIFAR-10. ImageNet runs
 use delta = 0.01 and lambda = 2e-5: `ovsw(delta=0.01, silent_decay=2e-5)`.
 
+Under Adam most of AGS is divided out again: a step is the gradient over its own running magnitude, so a
+factor that stays the same from step to step changes nothing. What remains is how the factor varies, and
+its weight against SAD, which is added after it. The paper trains with SGD.
+
 The paper divides by the deviation in training only. A positive factor changes no sign, so here it acts
 in the gradient alone and evaluation is the same net.
 
@@ -63,7 +67,6 @@ class SilentAwareWeight(WeightBinarizer):
         """Scaled signs, straight-through."""
         return sign(weight, straight_through) * per_filter(standardized_magnitude(weight), weight)
 
-    @torch.no_grad()
     def before_step(self, weight: nn.Parameter) -> None:
         """AGS and SAD on the latent weight's gradient; notes the signs before the step."""
         if weight.grad is None:
@@ -76,7 +79,6 @@ class SilentAwareWeight(WeightBinarizer):
         weight.grad.addcmul_(weight, silent.to(weight.dtype), value=self.silent_decay)
         self._was_positive = weight >= 0
 
-    @torch.no_grad()
     def after_step(self, weight: nn.Parameter) -> None:
         """Average in which signs the step has flipped."""
         if self._was_positive is None:

@@ -16,7 +16,7 @@ the orthogonal matrix nearest to M, so sum |R1' X R2| never falls. The last fit 
 The released code detaches X', which leaves (1 - |sin theta|) of the derivative: nothing reaches a weight
 before theta has moved from pi/2. `RBNN_RELEASED` does that, and learns next to nothing in short runs.
 The gradient of theta is cos theta times a sum, and zero up to rounding at pi/2. In the released code
-the weight decay sets it free; theta is shaped (o, 1, ...) here so that it decays like a weight too.
+the weight decay sets it free; theta decays like a weight here too (`decaying`).
 
 Source: Lin, Ji, Xu, Zhang, Wang, Wu, Huang, Lin, "Rotated Binary Neural Network", NeurIPS 2020, and
 its released code.
@@ -173,6 +173,10 @@ class RotatedWeight(LearnedScaleWeight):
     def signs(self, real: Tensor) -> Tensor:
         """Signs, differentiable by TRI."""
         return sign(real, self.surrogate)
+
+    def decaying(self) -> tuple[str, ...]:
+        """theta, whose gradient is nothing before it has moved."""
+        return ("angle",)
 
     def after_step(self, weight: nn.Parameter) -> None:
         """Fit the rotations in the first step of each twentieth of training."""

@@ -107,7 +107,6 @@ class BilinearWeight(WeightBinarizer):
         step = per_filter(self.u * selected, weight)
         return weight - step * self.get_buffer("previous_gradient")
 
-    @torch.no_grad()
     def before_step(self, weight: nn.Parameter) -> None:
         """Keep the latent weight's gradient for the next step's forward pass."""
         if weight.grad is not None:

@@ -38,7 +38,7 @@ class RSign(ActivationBinarizer):
         return self.sign(x + per_channel(self.shift, x))
 
 
-class _PReLU(torch.autograd.Function):
+class BranchlessPReLU(torch.autograd.Function):
     """PReLU whose backward has no branch per entry; value and gradient are those of torch.
 
     Torch's own asks every entry for its sign. Signs here are as good as random, and the mispredicted
@@ -49,14 +49,17 @@ class _PReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, slope: Tensor) -> Tensor:
+        """PReLU of x (n, c, ...) with slopes (c,)."""
         return F.prelu(x, slope)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep both inputs."""
         ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of x and the slopes."""
         x, slope = ctx.saved_tensors
         above = torch.ops.aten.threshold_backward(grads[0], x, 0.0)
         below = grads[0] - above
@@ -76,7 +79,7 @@ class RPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, c, ...) -> same shape."""
-        kinked: Tensor = _PReLU.apply(x + per_channel(self.shift_in, x), self.prelu.weight)
+        kinked: Tensor = BranchlessPReLU.apply(x + per_channel(self.shift_in, x), self.prelu.weight)
         return kinked + per_channel(self.shift_out, x)
 
 

@@ -19,8 +19,9 @@ import math
 
 from torch import Tensor, nn
 
-from bitlens.bits import rectified, sign, sign_values
-from bitlens.methods.contract import ActivationBinarizer, Method, Progress, WeightBinarizer
+from bitlens.bits import rectified, sign
+from bitlens.methods.contract import ActivationBinarizer, Method, Progress
+from bitlens.methods.dorefa import LayerScaleWeight
 
 
 def exponent(progress: float) -> float:
@@ -39,17 +40,12 @@ class Rectified:
         return rectified(grad, x, exponent(self.progress.value))
 
 
-class LayerMagnitudeWeight(WeightBinarizer):
-    """mean|W| sgn(W) over the whole layer, both factors differentiated."""
+class LayerMagnitudeWeight(LayerScaleWeight):
+    """mean|W| sgn(W) over the whole layer as in DoReFa-Net, both factors differentiated."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self.surrogate = Rectified(progress)
-
-    def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Signs and the layer's mean magnitude, repeated for every filter."""
-        latent = weight.detach()
-        return sign_values(latent), latent.abs().mean().expand(weight.shape[0]).contiguous()
 
     def forward(self, weight: Tensor) -> Tensor:
         """Scaled signs, differentiable by RESTE and through the magnitude."""

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.bits import polynomial, straight_through
-from bitlens.methods.contract import Method, Progress, scaled_sign
+from bitlens.methods.contract import Method, Progress, per_filter, scaled_sign
 from bitlens.methods.rbnn import SampleCentered
 from bitlens.methods.recu import LearnedScaleWeight, standardize_softly
 from bitlens.methods.xnor import mean_magnitude
@@ -71,9 +71,7 @@ class MagnitudeWeight(LearnedScaleWeight):
         """The scaled magnitude about the middle of its filter, so that both signs occur."""
         magnitude = self.real(weight).flatten(1)
         middle = magnitude.detach().median(1, keepdim=True).values
-        return (magnitude - middle).view(weight.shape) * self.scale.view(
-            -1, *[1] * (weight.dim() - 1)
-        )
+        return (magnitude - middle).view(weight.shape) * per_filter(self.scale, weight)
 
     def after_step(self, weight: nn.Parameter) -> None:
         """Centre the filters and clip the layer's magnitudes to the schedule's percentiles."""

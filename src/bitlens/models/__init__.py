@@ -40,6 +40,7 @@ def create(
     from torch import nn
 
     from bitlens.methods import get
+    from bitlens.methods.contract import own_nonlinearity
     from bitlens.models.convert import binarize
     from bitlens.models.nets import NETS
 
@@ -57,7 +58,7 @@ def create(
         # What a non-linearity draws must not shift the draws of the layers behind it.
         outside = torch.get_rng_state()
         torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=apart)))
-        module = get(method).nonlinearity(width)
+        module = own_nonlinearity(get(method), width)
         torch.set_rng_state(outside)
         return module
 

@@ -167,9 +167,11 @@ def _mixing(spread: Tensor, eps: float, gamma: Tensor | None) -> tuple[Tensor, T
     What a part's own value is multiplied by, and what the other part's is.
     """
     rr, ii, ri = spread.chunk(3)
-    rr, ii = rr + eps, ii + eps
     # The square root of a 2x2 matrix V is (V + s I) / t with s = sqrt(det V), t = sqrt(trace V + 2 s).
-    s = (rr * ii - ri.square()).sqrt()
+    # Of parts that are fully correlated rounding makes det V negative, however large they are against eps.
+    determinant = (rr * ii - ri.square()).clamp_min(0) + eps * (rr + ii) + eps**2
+    s = determinant.sqrt()
+    rr, ii = rr + eps, ii + eps
     factor = 1 / (s * (rr + ii + 2 * s).sqrt())
     whiten_rr, whiten_ii, whiten_ri = (ii + s) * factor, (rr + s) * factor, -ri * factor
     if gamma is None:

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from bitlens.errors import BitlensError, near, unknown
 from bitlens.methods import get
-from bitlens.methods.contract import Method, Progress
+from bitlens.methods.contract import Method, Progress, is_own_nonlinearity
 from bitlens.models.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 
 
@@ -34,7 +34,8 @@ def binarize(
     weights are used by other code than their own forward (subclasses, parametrized or pruned layers,
     weights tied to another module, members of nn.MultiheadAttention and nn.TransformerEncoderLayer)
     stay float; `bitlens.summary` lists every layer with the reason. Hooks on a layer that becomes
-    binary do not move to its successor: register them afterwards.
+    binary do not move to its successor: register them afterwards. What lies inside a method's own
+    non-linearity (`create` puts it there) stays as the method made it.
 
     Args:
         module: any torch net.
@@ -120,6 +121,8 @@ def float_reason(root: nn.Module, name: str, layer: nn.Module) -> str | None:
     """Why `binarize` cannot make a weighted layer binary; None when it can (or there is no weight)."""
     if not isinstance(layer, nn.Conv2d | nn.Linear):
         return f"no binary {type(layer).__name__}" if isinstance(layer, _WITHOUT_BINARY) else None
+    if _of_method(root, name):
+        return "it belongs to the method's own non-linearity or binarizer"
     parent = root.get_submodule(name.rpartition(".")[0])
     # In evaluation an encoder layer may read the weights of its linear layers past their forward.
     for reader in (nn.MultiheadAttention, nn.TransformerEncoderLayer):
@@ -133,6 +136,15 @@ def float_reason(root: nn.Module, name: str, layer: nn.Module) -> str | None:
         if other is not layer and any(p is layer.weight for p in other._parameters.values()):
             return f"its weight is shared with {other_name!r}"
     return None
+
+
+def _of_method(root: nn.Module, name: str) -> bool:
+    """Whether a module is a method's non-linearity, or lies inside one or inside a binary layer."""
+    path = [root]
+    for part in name.split(".") if name else ():
+        path.append(path[-1].get_submodule(part))
+    inside_layer = any(isinstance(module, BinaryLayer) for module in path[:-1])
+    return inside_layer or any(is_own_nonlinearity(module) for module in path)
 
 
 def _kept(
@@ -191,11 +203,13 @@ def _swap(
 
 
 def _replace_relu(module: nn.Module) -> None:
-    for parent in list(module.modules()):
+    for path, parent in list(module.named_modules()):
         if isinstance(parent, nn.TransformerEncoderLayer):
             continue  # it stays float, and noted which function it has when it was made
         for name, child in list(parent._modules.items()):
-            if child is not None and type(child) in (nn.ReLU, nn.ReLU6):
+            if child is None or type(child) not in (nn.ReLU, nn.ReLU6):
+                continue
+            if not _of_method(module, f"{path}.{name}" if path else name):
                 setattr(parent, name, nn.Hardtanh().train(child.training))
 
 

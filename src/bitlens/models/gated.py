@@ -81,8 +81,8 @@ class BNextUnit(nn.Module):
         """`(n, c_in, h, w)` -> `(n, c_out, ceil(h/stride), ceil(w/stride))`."""
         if self.training:
             # A clamp alone would give a parameter beyond the interval no gradient to come back with.
-            with torch.no_grad():
-                self.mix.clamp_(0, 1)
+            # Through `data`, so that the backward pass of an earlier forward still accepts its value.
+            self.mix.data.clamp_(0, 1)
         through = self.shortcut(x)
         y = self.act(self.norm(self.conv(x + self.shift[:, None, None])))
         # Averaging is linear: mixing the averages instead of the maps saves two passes over a map.

@@ -3,18 +3,21 @@
 Both hold a real latent weight and ask their method's binarizers for the rest. In training mode the
 scale rides on the (small) weight tensor; in evaluation the layer computes with bare ±1 weights and
 scales the output, so every accumulator is an exact integer (in float32, below 2^24) and a packed net
-can match it bit for bit.
+can match it bit for bit. Autocast acts on the product alone: a weight that is binarized from rounded
+numbers would be another one than the weight that ships.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitlens.errors import BitlensError
 from bitlens.methods.contract import ActivationBinarizer, Method, Progress, WeightBinarizer
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -38,6 +41,9 @@ class BinaryLayer(nn.Module):
     ) -> None:
         super().__init__()
         channels = source.in_channels if isinstance(source, nn.Conv2d) else source.in_features
+        groups = source.groups if isinstance(source, nn.Conv2d) else 1
+        if groups > 1 and method.why_ungrouped:
+            raise BitlensError(f"it is a convolution of {groups} groups; {method.why_ungrouped}")
         self.weight = cast(nn.Parameter, source.weight)
         self.bias = cast(nn.Parameter | None, source.bias)
         self.method_name = method_name
@@ -65,13 +71,15 @@ class BinaryLayer(nn.Module):
 
     def _forward(self, codes: Tensor, product: Product) -> Tensor:
         """The layer's output from its padded codes."""
-        if self.binary_weights and not self.training:
-            signs, scale = self.weight_binarizer.decompose(self.weight)
-            return self._evaluated(
-                codes, product, signs, scale, self.weight_binarizer.offset(self.weight)
-            )
         binarizer = self.weight_binarizer
-        weight = binarizer(self.weight) if self.binary_weights else binarizer.relaxed(self.weight)
+        if self.binary_weights and not self.training:
+            with _without_autocast(self.weight.device):
+                signs, scale = binarizer.decompose(self.weight)
+                offset = binarizer.offset(self.weight)
+            return self._evaluated(codes, product, signs, scale, offset)
+        with _without_autocast(self.weight.device):
+            real = self.weight
+            weight = binarizer(real) if self.binary_weights else binarizer.relaxed(real)
         affine = self._affine()
         if affine is None:
             return self._finished(product(codes, weight))
@@ -109,12 +117,14 @@ class BinaryLayer(nn.Module):
 
     def signs(self) -> Tensor:
         """The ±1 weights that deployment keeps, shaped as the latent weight."""
-        return self.weight_binarizer.decompose(self.weight)[0]
+        with _without_autocast(self.weight.device):
+            return self.weight_binarizer.decompose(self.weight)[0]
 
     def penalty(self) -> Tensor | None:
         """What the method adds to the loss for this layer, of one element; None for nothing."""
         return self.weight_binarizer.penalty(self.weight)
 
+    @torch.no_grad()
     def before_step(self) -> None:
         """The method's change of gradients, between backward pass and optimizer step."""
         if self.binary_weights:
@@ -127,6 +137,14 @@ class BinaryLayer(nn.Module):
             self.weight.clamp_(-self.clamp, self.clamp)
         if self.binary_weights:
             self.weight_binarizer.after_step(self.weight)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast switched off; nothing at all where it is off, so that no trace of a net holds it."""
+    kind = device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
 class BinaryConv2d(BinaryLayer):

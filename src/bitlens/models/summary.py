@@ -24,10 +24,10 @@ class LayerRow:
 
     `shape` is that of its largest weight. `macs` counts multiply-accumulates for one image, over every
     call of the layer (None without an example, or where nothing calls the layer's own forward).
-    `bytes_latent` are the float tensors in training, a binary layer's with all that its method learns
-    about the weights (scales, a codebook). `bytes_packed` is what ships: one bit a weight in rows of
-    32-bit words, plus a float32 scale per output channel (and an offset, where the method has one), or
-    float32 for a layer left float. A tensor tied to several layers counts in the first.
+    `bytes_latent` is what the layer is worth in float32: its weights, latent ones included, and its
+    bias, not what a method learns beside them. `bytes_packed` is what ships: one bit a weight in rows
+    of 32-bit words, plus a float32 scale per output channel (and an offset, where the method has one),
+    or float32 for a layer left float. A tensor tied to several layers counts in the first.
     """
 
     name: str
@@ -47,10 +47,13 @@ class Summary:
     rows: tuple[LayerRow, ...]
     other_parameters: int
     """Parameters outside the listed layers: norms, thresholds, slopes, a net's own tensors."""
+    training_parameters: int
+    """What methods learn besides to find weights and activations, and do not ship as such: scales that
+    replace computed ones, angles, a codebook, the factor of a covariance, a gradient's own network."""
 
     @property
     def bytes_latent(self) -> int:
-        """Size in training, in bytes, everything included (float32)."""
+        """Float32 size, in bytes, of the net that ships: without `training_parameters`."""
         return sum(row.bytes_latent for row in self.rows) + 4 * self.other_parameters
 
     @property
@@ -60,8 +63,13 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Number of trained parameters, latent weights included."""
-        return sum(row.bytes_latent for row in self.rows) // 4 + self.other_parameters
+        """Number of trained parameters, latent weights and `training_parameters` included."""
+        return self.shipped_parameters + self.training_parameters
+
+    @property
+    def shipped_parameters(self) -> int:
+        """Number of trained parameters that a packed net stands for: without `training_parameters`."""
+        return self.bytes_latent // 4
 
     @property
     def binary(self) -> tuple[LayerRow, ...]:
@@ -93,6 +101,9 @@ class Summary:
         lines.append(
             ("(everything else)", "", "float", "norms, thresholds, slopes, ...", "", other, other)
         )
+        if self.training_parameters:
+            trained = f"{4 * self.training_parameters:,} B that methods learn with"
+            lines.append(("(trained, never shipped)", "", "float", trained, "", "-", "-"))
         ratio = self.bytes_latent / self.bytes_packed
         lines.append(
             (
@@ -129,19 +140,30 @@ def summary(net: nn.Module, example: Tensor | None = None) -> Summary:
         Exception: whatever the net raises when `example` does not fit it.
     """
     macs = {} if example is None else _count_macs(net, example)
+    _check_initialised(net)
     unlisted = {id(p): p for p in net.parameters()}
     parts = {id(part) for layer in net.modules() for part in _parts(layer)}
+    learned = {id(p): p for layer in net.modules() for p in _training_only(layer)}
+    training = sum(p.numel() for key, p in learned.items() if unlisted.pop(key, None) is not None)
     rows = []
     for name, layer in net.named_modules():
         if id(layer) in parts:
             continue
         reason = None if isinstance(layer, BinaryLayer) else float_reason(net, name, layer)
-        held = _parameters(name, layer)
+        held = _parameters(layer)
         if held and (reason or isinstance(layer, BinaryLayer | nn.Conv2d | nn.Linear)):
             new = [unlisted.pop(id(p)) for p in held if id(p) in unlisted]
             rows.append(_row(name, layer, reason, held, new, macs.get(name)))
     other = sum(p.numel() for p in unlisted.values())
-    return Summary(rows=tuple(rows), other_parameters=other)
+    return Summary(rows=tuple(rows), other_parameters=other, training_parameters=training)
+
+
+def _check_initialised(net: nn.Module) -> None:
+    for name, layer in net.named_modules():
+        if any(isinstance(p, nn.UninitializedParameter) for p in layer.parameters(recurse=False)):
+            raise BitlensError(
+                f"summary: layer {name!r} is lazy and has no weight yet; run one forward pass first"
+            )
 
 
 def _parts(layer: nn.Module) -> Iterator[nn.Module]:
@@ -151,20 +173,20 @@ def _parts(layer: nn.Module) -> Iterator[nn.Module]:
             yield from () if part is None else part.modules()
 
 
-def _parameters(name: str, layer: nn.Module) -> list[nn.Parameter]:
-    """A layer's own parameters, those behind its parametrizations included."""
-    found = list(layer.parameters(recurse=False))
+def _training_only(layer: nn.Module) -> Iterator[nn.Parameter]:
+    """What a binary layer's method learns and does not ship as it is."""
     if isinstance(layer, BinaryLayer):
-        found += layer.weight_binarizer.parameters()
+        yield from layer.weight_binarizer.parameters()
         for part in layer.activation.modules():
             if isinstance(part, TrainingOnly):
-                found += part.parameters()
+                yield from part.parameters()
+
+
+def _parameters(layer: nn.Module) -> list[nn.Parameter]:
+    """A layer's own parameters, those behind its parametrizations included."""
+    found = list(layer.parameters(recurse=False))
     if is_parametrized(layer):
         found += layer.get_submodule("parametrizations").parameters()
-    if any(isinstance(p, nn.UninitializedParameter) for p in found):
-        raise BitlensError(
-            f"summary: layer {name!r} is lazy and has no weight yet; run one forward pass first"
-        )
     return found
 
 

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
 def _commit() -> str:
     """Short commit of the checkout that bitlens runs from, "+" when it has local changes."""
     here = Path(__file__).parent
@@ -269,3 +271,7 @@ def _commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()
+
+
+# Asked now: the checkout may move on while this process runs the code that it has read.
+_commit()

@@ -158,9 +158,14 @@ def parameter_groups(task: nn.Module, weight_decay: float) -> list[dict[str, Any
 
     Matrices (weights of convolutions, linear layers and heads) have `weight_decay`, the latent weights
     of binary layers too unless their method sets its own. Vectors and single numbers (norms, biases)
-    and whatever a binarizer owns, of any shape, have none. The first two groups are these two, in
-    this order and possibly empty; further ones exist only where a method asks for them.
+    and what a binarizer owns, of any shape, have none unless it says that it decays. The first two
+    groups are these two, in this order and possibly empty; further ones exist only where a method asks
+    for them.
+
+    Raises:
+        BitlensError: a lazy parameter without values, or a rule for a parameter that its method has not.
     """
+    _check_initialised(task)
     rules = _method_rules(task)
     groups: dict[tuple[float | None, float], list[nn.Parameter]] = {(None, 1.0): [], (0.0, 1.0): []}
     for parameter in task.parameters():
@@ -174,6 +179,15 @@ def parameter_groups(task: nn.Module, weight_decay: float) -> list[dict[str, Any
     ]
 
 
+def _check_initialised(task: nn.Module) -> None:
+    for name, parameter in task.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter):
+            raise BitlensError(
+                f"parameter {name!r} is lazy and has no values yet, so no optimizer can have it; run one "
+                "forward pass first"
+            )
+
+
 def _method_rules(task: nn.Module) -> dict[nn.Parameter, tuple[float | None, float]]:
     """Decay (None: the recipe's) and multiple of the learning rate of what binary layers hold."""
     rules: dict[nn.Parameter, tuple[float | None, float]] = {}
@@ -184,12 +198,16 @@ def _method_rules(task: nn.Module) -> dict[nn.Parameter, tuple[float | None, flo
             if part is not None:
                 rules |= dict.fromkeys(part.parameters(), (0.0, 1.0))
         own = dict(layer.weight_binarizer.named_parameters())
-        for name, multiple in layer.weight_binarizer.learning_rates().items():
+        multiples = layer.weight_binarizer.learning_rates()
+        decaying = layer.weight_binarizer.decaying()
+        for name in (*multiples, *decaying):
             if name not in own:
+                what = "a learning rate" if name in multiples else "weight decay"
                 raise BitlensError(
-                    f"method {layer.method_name!r}: a learning rate is set for {name!r}, but the weight "
+                    f"method {layer.method_name!r}: {what} is set for {name!r}, but the weight "
                     f"binarizer's parameters are {', '.join(own) or 'none'}"
                 )
-            rules[own[name]] = (0.0, multiple)
+            decay = layer.latent_decay if name in decaying else 0.0
+            rules[own[name]] = (decay, multiples.get(name, 1.0))
         rules[layer.weight] = (layer.latent_decay, 1.0)
     return rules

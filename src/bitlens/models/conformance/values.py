@@ -256,6 +256,8 @@ def declared(specimen: Specimen) -> None:
     for name, rate in layer.weight_binarizer.learning_rates().items():
         require(name in own, f"learning_rates names {name!r}; its parameters are {sorted(own)}")
         require(0 < rate < float("inf"), f"learning_rates gives {rate} for {name!r}")
+    for name in layer.weight_binarizer.decaying():
+        require(name in own, f"decaying names {name!r}; its parameters are {sorted(own)}")
     affine = layer.activation.affine()
     require(
         affine is None or [part.numel() for part in affine] == [1, 1],
