@@ -16,8 +16,8 @@ A page asks for a table and ends it with `<!-- end -->`:
                                                         cells where SHARE of the draws have the flag
     <!-- bibench: results/SCORES.csv SCORE ... --> BiBench's scores, a row per variant
     <!-- methods: results/RUNS.csv results/COSTS.csv FORM ... --> the method table; FORM is full DATA, short,
-                                                        figure PICTURE (a link to it), or published; empty
-                                                        while there are no runs
+                                                        figure PICTURE (a link to it), or published; a
+                                                        sentence while there are no runs
 
 The picture of the method table is drawn anew too.
 """
@@ -205,9 +205,11 @@ def methods(path: Path, costs: str, form: str, *about: str) -> str:
         return figures_page()
     if form == "full":
         (data,) = about
-        return full_page(tables[data]) if data in tables else ""
+        return (
+            full_page(tables[data]) if data in tables else f"No runs on {data} are published yet.\n"
+        )
     if not tables:
-        return ""
+        return "" if form == "figure" else "No runs of the method table are published yet.\n"
     if form == "figure":
         (picture,) = about
         return f"![Test accuracy of every method, plain and with CMIM, seed by seed]({picture})\n"

@@ -150,6 +150,18 @@ GOOD = ("--suite", "methods", "--data", MINI)
         ((*GOOD, "--methods", "float"), "the float net is trained anyway"),
         ((*GOOD, "--methods", "no.such:METHOD"), "cannot import no.such"),
         (("demo-plain", *GOOD), "demo-plain named beside --suite; a suite brings its own recipes"),
+        (("--suite", "methods"), "--suite needs --data too; bitlens list suites"),
+        (
+            (*GOOD, "--epochs", "3"),
+            "--epochs cannot be given with --suite, whose recipes share one",
+        ),
+        ((*GOOD, "--cmim.bits=3"), "--cmim.bits cannot be given with --suite"),
+        ((*GOOD, "--batch_size", "3"), "--batch-size cannot be given with --suite"),
+        (
+            (*GOOD, "--sedes", "3"),
+            "unknown option of compare --suite '--sedes'; did you mean --seeds",
+        ),
+        (("--suit", "methods", "--data", MINI), "unknown option '--suit'; did you mean --suite"),
         ((*GOOD, "--seeds", "0"), "seeds=0; give at least 1"),
         ((*GOOD, "--jobs", "-1"), "jobs=-1; give at least 0"),
     ],

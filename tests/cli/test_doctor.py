@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,13 +110,42 @@ def test_code_that_fails_in_its_own_way_is_no_traceback(say, mine: Path) -> None
         ("irnt", "unknown method 'irnt'; did you mean irnet"),
         ("mine:MISSING", "there is no such attribute"),
         ("mine:ZeroIsZero", "it is a type"),
-        ("theirs:METHOD", "cannot import theirs"),
+        (
+            "theirs:METHOD",
+            "cannot import theirs, it is not found; start bitlens in the folder of theirs.py",
+        ),
+        (
+            "broken:METHOD",
+            "cannot import broken, it fails with ZeroDivisionError: division by zero",
+        ),
+        (
+            "needy:METHOD",
+            "cannot import needy, it fails with ModuleNotFoundError: No module named 'nil'",
+        ),
         ("mine METHOD", "unknown method"),
     ],
 )
 def test_a_method_that_is_not_there(say, mine: Path, method: str, message: str) -> None:
+    (mine / "broken.py").write_text("1 / 0\n")
+    (mine / "needy.py").write_text("import nil\n")
     said = say("doctor", method)
     assert said.code == 2 and message in said.err and said.out == ""
+    assert said.err.count("\n") == 1
+
+
+def test_a_wrong_name_is_told_without_torch(mine: Path) -> None:
+    for command in (["doctor", "nope"], ["study", "bibench"], ["study", "bibench", "--draw", "1"]):
+        program = (
+            "import sys; from bitlens.cli import main; code = main(sys.argv[1:]); "
+            "sys.exit(9 if 'torch' in sys.modules else code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, *command],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2 and done.stderr.startswith("bitlens: "), done
 
 
 def test_one_method_at_a_time(say) -> None:

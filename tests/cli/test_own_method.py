@@ -70,7 +70,7 @@ def test_a_run_whose_method_is_elsewhere_says_so(say, quick_options, here: Path)
     (here / "run" / "summary.json").unlink()
     said = say("train", "--resume", "--out", "run", "--threads", "1")
     assert said.code == 2 and "cannot import own_method" in said.err
-    assert "run where Python finds it" in said.err
+    assert "start bitlens in the folder of own_method.py, or put it on PYTHONPATH" in said.err
 
 
 def test_a_method_that_is_not_there_is_refused_before_any_work(say, quick_options) -> None:

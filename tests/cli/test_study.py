@@ -40,7 +40,16 @@ def test_a_study_ends_with_verdicts_and_a_page(say: Say, monkeypatch: pytest.Mon
         (["study", "information-plane", "--jobs", "-1"], "study: jobs=-1"),
         (["study", "information-plane", "runs/demo"], "study: name one study"),
         (["study", "bibench"], "bibench: name at least one folder"),
+        (["study", "bibench", "--images", "8"], "bibench: name at least one folder"),
         (["study", "bibench", "nowhere"], "nowhere is not a comparison"),
+        (
+            ["study", "bibench", "--images", "8", "c"],
+            "'c' stands behind the options; name all folders",
+        ),
+        (
+            ["study", "bibench", "a", "--draw=1", "c"],
+            "'c' stands behind the options; name all folders",
+        ),
     ],
 )
 def test_bad_input_is_explained(say: Say, arguments: list[str], told: str) -> None:

@@ -204,3 +204,13 @@ def test_the_environment_is_plain_and_complete() -> None:
     assert (found["bitlens"], found["torch"]) == (bitlens.__version__, torch.__version__)
     assert (found["threads"], found["processes"], found["device"]) == (1, 1, "cpu")
     assert found["started"].endswith("+00:00")
+
+
+def test_the_commit_is_that_of_the_code_that_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = environment(torch.device("cpu"), 1)["commit"]
+
+    def moved(*given: object, **more: object) -> None:
+        raise AssertionError("asked while runs go on")
+
+    monkeypatch.setattr("bitlens.training.run.subprocess.run", moved)
+    assert environment(torch.device("cpu"), 1)["commit"] == before

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from bitlens.cli.compare_suite import asks_for_suite, run_suite
+from bitlens.cli.compare_suite import OPTION, asks_for_suite, run_suite
 from bitlens.cli.options import (
     Machine,
     Out,
@@ -55,8 +55,8 @@ def run(arguments: Sequence[str]) -> None:
         run_suite(names, rest)
         return
     options, overrides = parse(Compare, "compare RECIPE...", rest, return_unknown_args=True)
-    recipes = named("compare", names)
     _check_options(overrides)
+    recipes = named("compare", names)
     recipes = [_overridden(r, overrides) for r in recipes]
     if options.seeds < 1:
         raise BitlensError(f"compare: seeds={options.seeds}; at least one seed must run")
@@ -75,7 +75,7 @@ def _check_options(overrides: Sequence[str]) -> None:
         for prefix, found in kinds.items()
         for field in found
         for flag in (("", "no-") if field.type == "bool" else ("",))
-    }
+    } | {OPTION}
     for option in (o.partition("=")[0] for o in overrides if o.startswith("--")):
         if option in ("--seed", "--name"):
             raise BitlensError(f"compare: {option} cannot be shared by all runs; use --seeds N")

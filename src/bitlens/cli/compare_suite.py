@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from bitlens.cli.options import Machine, Out, parse, pick_device, use_threads
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, unknown
 from bitlens.methods import METHODS, get
 from bitlens.models import FLOAT
 from bitlens.recipes import RECIPES, suite
@@ -54,12 +54,13 @@ def run_suite(names: Sequence[str], arguments: Sequence[str]) -> None:
         names: recipes named before the options, of which there must be none.
         arguments: the options.
     """
-    options: CompareSuite = parse(CompareSuite, "compare", arguments)
     if names:
         raise BitlensError(
             f"compare: {', '.join(names)} named beside --suite; a suite brings its own recipes, "
             "leave out one or the other"
         )
+    _check_options(arguments)
+    options: CompareSuite = parse(CompareSuite, "compare", arguments)
     for name, least in (("seeds", 1), ("jobs", 0)):
         if getattr(options, name) < least:
             raise BitlensError(f"compare: {name}={getattr(options, name)}; give at least {least}")
@@ -68,6 +69,29 @@ def run_suite(names: Sequence[str], arguments: Sequence[str]) -> None:
     out = options.out or Path("runs") / f"{options.suite}-{options.data}"
     listed = _listed(out, options, methods)
     _compare(recipes, listed, options, out)
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    """Refuse what a suite has no option for, and a suite without data, in a sentence each."""
+    given = [word.partition("=")[0].replace("_", "-") for word in arguments if word[:2] == "--"]
+    known = {_option(f.name) for f in (*fields(CompareSuite), *fields(Machine))} - {"--machine"}
+    known.add("--help")
+    for option in given:
+        if option in {_option(f.name) for f in fields(Recipe)} - known or option[:7] == "--cmim.":
+            raise BitlensError(
+                f"compare: {option} cannot be given with --suite, whose recipes share one budget; name "
+                "recipes instead to choose your own (bitlens list recipes)"
+            )
+        if option not in known:
+            raise unknown("option of compare --suite", option, known)
+    if not {"--data", "--help"} & {*given} and "-h" not in arguments:
+        raise BitlensError(
+            "compare: --suite needs --data too; bitlens list suites shows the data sets with their budgets"
+        )
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
 
 
 def _methods(given: str) -> list[str]:

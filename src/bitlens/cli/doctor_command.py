@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bitlens.errors import BitlensError
+from bitlens.methods import check_name
 
 
 def _versions() -> str:
@@ -125,6 +126,7 @@ def run(arguments: Sequence[str]) -> None:
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
         raise BitlensError(f"doctor: {' '.join(arguments)!r}; give one method, or nothing")
     if arguments:
+        check_name(arguments[0])
         from bitlens.cli.doctor_method import examine
 
         failed = examine(arguments[0])

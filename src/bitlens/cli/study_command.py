@@ -60,12 +60,25 @@ def run(arguments: Sequence[str]) -> None:
     if names[0] not in STUDIES:
         raise unknown("study", names[0], STUDIES)
     if names[0] == "bibench":
+        _check_words(names[1:], rest)
         _bibench([Path(name) for name in names[1:]], parse(Bibench, "study bibench", rest))
         return
     options = parse(Study, f"study {names[0]}", rest)
     if options.jobs < 0:
         raise BitlensError(f"study: jobs={options.jobs}; give at least 1, or 0 for one per thread")
     _study(options)
+
+
+def _check_words(folders: Sequence[str], rest: Sequence[str]) -> None:
+    """Refuse plain words behind the options, each of which takes one word, and no folder at all."""
+    values = {k + 1 for k, word in enumerate(rest) if word[:1] == "-" and "=" not in word}
+    for k, word in enumerate(rest):
+        if k not in values and word[:1] != "-":
+            raise BitlensError(
+                f"study bibench: {word!r} stands behind the options; name all folders before them"
+            )
+    if not folders and not {"--help", "-h"} & {*rest}:
+        raise BitlensError("bibench: name at least one folder of a finished `bitlens compare`")
 
 
 def _study(options: Study) -> None:

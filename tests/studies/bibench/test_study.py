@@ -312,5 +312,6 @@ def test_costs_of_a_comparison_bring_hardware_and_paired_times(
     assert scores["bnn", "T_ratio"].sd is None and scores["bnn", "T_ratio"].n == 0
     assert scores["bnn", "r_t"].mean == 12 and scores["bnn", "r_s"].mean == 9
     assert scores["bnn", "OM_hw"].mean == pytest.approx(math.sqrt((144 + 81) / 2))
+    assert scores["bnn", "r_t"].over == "packed nets, one image on one thread"
     assert scores["reactnet", "T_ratio"].over == "step times of the runs"
     assert any("Hardware (OM_hw) of reactnet" in told for told in outcome.left_out)

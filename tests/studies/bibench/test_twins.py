@@ -45,7 +45,7 @@ def test_unfinished_runs_are_left_out_and_told(table: Path, tmp_path: Path) -> N
 def test_the_float_variant_may_have_any_name(
     make_comparison: Callable[..., Path], tmp_path: Path
 ) -> None:
-    variants = {"mine": {"method": "bnn"}, "real": {"method": "float", "epochs": 1}}
+    variants = {"mine": {"method": "bnn"}, "real": {"method": "float"}}
     folder = make_comparison(tmp_path / "named", variants, (0,))
     (pair,) = find_pairs([folder]).pairs
     assert pair.variant == "mine" and pair.twin.recipe.name == "real"
@@ -77,3 +77,46 @@ def test_a_twin_is_of_the_same_net(table: Path, tmp_path: Path) -> None:
         file.write_text(json.dumps({**recipe, "model": "resnet8-bireal-poolpad"}))
     with pytest.raises(BitlensError, match="model='mlp', but its float twin"):
         find_pairs([folder])
+
+
+def changed(folder: Path, runs: str, **fields: object) -> None:
+    """Change recipes of a folder's runs."""
+    for file in folder.glob(f"{runs}/recipe.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 3),
+        ("batch_size", 16),
+        ("train_images", 40),
+        ("validation", 0.5),
+        ("augment", "flip"),
+    ],
+)
+def test_a_twin_had_the_same_training(
+    table: Path, tmp_path: Path, field: str, value: object
+) -> None:
+    folder = Path(shutil.copytree(table, tmp_path / "table"))
+    changed(folder, "float/seed*", **{field: value})
+    with pytest.raises(BitlensError, match=f"{field}=.* but its float twin .* has {value!r}"):
+        find_pairs([folder])
+
+
+def test_seeds_of_a_variant_share_their_recipe(table: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(table, tmp_path / "table"))
+    changed(folder, "bnn/seed1", lr=0.5)
+    with pytest.raises(BitlensError, match=r"seed1 are of one variant .*\(lr: 0.01 -> 0.5\)"):
+        find_pairs([folder])
+
+
+def test_one_name_is_one_variant_in_all_comparisons(table: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(table, tmp_path / "other"))
+    changed(folder, "*/seed*", lr=0.02)
+    assert len(find_pairs([table, folder]).pairs) == 8, "another setting is another condition"
+    changed(folder, "bnn/seed*", method="irnet")
+    with pytest.raises(
+        BitlensError, match=r"bnn is the name of .* differ in method; give them two"
+    ):
+        find_pairs([table, folder])

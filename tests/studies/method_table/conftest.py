@@ -30,6 +30,8 @@ def run() -> Callable[..., Row]:
             "threads": "1",
             "cpu": "some CPU",
             "torch": "2.13.0+cpu",
+            "device": "cpu",
+            "commit": "abc123def",
         }
         return row | more
 

@@ -16,8 +16,13 @@ from bitlens.methods.bnn import BNN
 from bitlens.models import create
 from bitlens.models.layers import BinaryLinear
 from bitlens.studies.method_table import measure as module
-from bitlens.studies.method_table.cost_rows import read_costs
-from bitlens.studies.method_table.measure import entries, measure, trained_entries
+from bitlens.studies.method_table.cost_rows import read_costs, write_costs
+from bitlens.studies.method_table.measure import (
+    entries,
+    measure,
+    trained_entries,
+    unmeasurable,
+)
 from bitlens.studies.method_table.step_cost import HALFWAY, optimizer_step, time_steps
 from bitlens.tasks.classify import ClassifyTask
 from bitlens.training.build import build_net
@@ -110,6 +115,24 @@ def test_what_is_measured_is_not_measured_again(
     assert measure(folder, entries(recipes), **ROUNDS) == before == read_costs(folder)
 
 
+def test_what_was_measured_for_another_recipe_is_measured_again(
+    folder: Path, recipes: list[Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = read_costs(folder)
+    stale = {"bnn": rows["bnn"] | {"recipe_digest": "0123456789ab", "step_ms": "1"}}
+    write_costs(tmp_path, rows | stale)
+    measured = []
+
+    def again(_: Path, name: str, *rest: object) -> dict[str, str]:
+        measured.append(name)
+        assert name not in read_costs(tmp_path), "dropped before it is measured"
+        return rows[name]
+
+    monkeypatch.setattr(module, "_measure", again)
+    assert measure(tmp_path, entries(recipes), **ROUNDS) == rows == read_costs(tmp_path)
+    assert measured == ["bnn"]
+
+
 def test_stopping_keeps_what_was_measured(
     folder: Path, recipes: list[Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,5 +206,11 @@ def test_what_a_folder_holds_can_be_measured_later(folder: Path, tmp_path: Path)
     half = Path(shutil.copytree(folder, tmp_path / "half"))
     (half / "bnn-cmim" / "seed0" / "summary.json").unlink()
     assert set(trained_entries(half)) == {f"{__name__}:RUNTIME"}
+    assert unmeasurable(folder) == {}
+    assert unmeasurable(half) == {
+        "bnn": "its runs of seed 0, plain and with CMIM, are not both finished"
+    }
     (half / "float" / "seed0" / "summary.json").unlink()
     assert trained_entries(half) == {}
+    reason = "the float net's run of seed 0 is not finished"
+    assert unmeasurable(half) == dict.fromkeys(("bnn", f"{__name__}:RUNTIME"), reason)

@@ -16,6 +16,7 @@ from bitlens.studies.method_table.merge import merge
 from bitlens.training.compare import COLUMNS as RUN_COLUMNS
 from bitlens.training.compare import compare
 from bitlens.training.recipe import Recipe
+from bitlens.training.run import RunFolder
 
 Row = dict[str, str]
 
@@ -58,6 +59,17 @@ def pair(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
         for name in (other, f"{other}-cmim"):
             shutil.rmtree(folder / name)
     return folders
+
+
+@pytest.fixture
+def trained_cost(trained: Path, cost: Callable[..., Row]) -> Callable[..., Row]:
+    """Costs of the trained recipes."""
+
+    def make(method: str, **cells: str) -> Row:
+        recipe = RunFolder(trained / method / "seed0").recipe()
+        return cost(method, recipe_digest=recipe.digest, data=recipe.data) | cells
+
+    return make
 
 
 def change(file: Path, **fields: object) -> None:
@@ -147,16 +159,42 @@ def test_no_comparison_no_table(tmp_path: Path) -> None:
 
 
 def test_the_later_measurement_of_a_cost_counts(
-    pair: tuple[Path, Path], cost: Callable[..., Row]
+    pair: tuple[Path, Path], trained_cost: Callable[..., Row]
 ) -> None:
-    write_costs(pair[0], {"bnn": cost("bnn", started="2026-01-02", step_ratio="2")})
-    early = cost("bnn", started="2026-01-01", step_ratio="3")
-    write_costs(pair[1], {"xnor": cost("xnor", started="2026-01-01"), "bnn": early})
+    write_costs(pair[0], {"bnn": trained_cost("bnn", started="2026-01-02", step_ratio="2")})
+    early = trained_cost("bnn", started="2026-01-01", step_ratio="3")
+    write_costs(pair[1], {"xnor": trained_cost("xnor", started="2026-01-01"), "bnn": early})
     costs = merge([*pair[::-1]]).costs
     assert [(row["method"], row["step_ratio"]) for row in costs] == [
         ("bnn", "2"),
         ("xnor", "1.187"),
     ]
+
+
+def test_costs_of_a_recipe_that_nobody_trained_are_refused(
+    pair: tuple[Path, Path], trained_cost: Callable[..., Row]
+) -> None:
+    write_costs(pair[0], {"bnn": trained_cost("bnn", recipe_digest="0123456789ab")})
+    with pytest.raises(
+        BitlensError, match=r"cost of bnn on .* \(digest 0123456789ab\); measure it"
+    ):
+        merge(list(pair))
+
+
+@pytest.mark.parametrize("column", ["cpu", "torch", "threads"])
+def test_costs_that_were_not_measured_alike_are_refused(
+    pair: tuple[Path, Path], trained_cost: Callable[..., Row], column: str
+) -> None:
+    write_costs(pair[0], {"bnn": trained_cost("bnn")})
+    write_costs(pair[1], {"xnor": trained_cost("xnor", **{column: "another"})})
+    with pytest.raises(BitlensError, match=rf"bnn and xnor on .* \({column} .* and another\)"):
+        merge(list(pair))
+
+
+def test_devices_are_never_mixed(pair: tuple[Path, Path]) -> None:
+    change(pair[1] / "xnor" / "seed1" / "env.json", device="a GPU")
+    with pytest.raises(BitlensError, match=r"trained on cpu and .*xnor/seed1 on a GPU; a table"):
+        merge(list(pair))
 
 
 def test_costs_survive_their_file(tmp_path: Path, cost: Callable[..., Row]) -> None:

@@ -35,10 +35,11 @@ def test_both_tables_of_a_data_set(some_runs: list[Row], costs: list[Row]) -> No
     page = full_page(aggregate(some_runs, costs)["cifar10"])
     assert page.startswith(
         "cifar10: resnet8-bireal-poolpad, 2 epochs of 12,500 images, test split, 1 thread of some CPU, "
-        "torch 2.13.0+cpu\n"
+        "device cpu, torch 2.13.0+cpu, bitlens at abc123def\n"
     )
     first, second = headers(page)
     assert first[1:3] == ["n", "accuracy, %"] and second[0] == "method"
+    assert second[2] == "step with CMIM, float = 1 (95 % CI)"
     accuracy, shipped = cells(page, "bnn")
     assert accuracy == ["3", "38.00 ± 1.00", "39.00 ± 0.50", "+1.00 (-0.24 .. +2.24)", "-", "-"]
     assert len(accuracy) + 1 == len(first) and len(shipped) + 1 == len(second)
@@ -60,6 +61,31 @@ def test_a_runtime_method_has_its_reason_and_no_file(
     assert "`irnet` is not packed: a mean is subtracted." in page
     short = short_page(aggregate(some_runs, costs))
     assert cells(short, "irnet")[0][-3:] == ["1.19", "runtime", "runtime"]
+
+
+def test_a_difference_over_fewer_seeds_says_so(some_runs: list[Row], costs: list[Row]) -> None:
+    tables = aggregate(some_runs, costs)
+    (first, _), (short,) = (
+        cells(page, "irnet") for page in (full_page(tables["cifar10"]), short_page(tables))
+    )
+    assert first[3].endswith(", n = 2)") and short[1] == first[3]
+    assert "n =" not in first[4], "all three plain seeds have a bnn run"
+    assert "n =" not in cells(full_page(tables["cifar10"]), "bnn")[0][3]
+
+
+def test_rows_of_several_commits_name_them_all(
+    some_runs: list[Row], cost: Callable[..., Row]
+) -> None:
+    some_runs[0]["commit"] = "fed321cba"
+    costs = [cost("bnn", commit="c0ffee000"), cost("irnet", commit="c0ffee001+")]
+    page = full_page(aggregate(some_runs, costs)["cifar10"])
+    assert "bitlens at abc123def, fed321cba\n" in page
+    assert "bitlens at c0ffee000, c0ffee001+." in page
+
+
+def test_figures_keep_the_digits_they_were_printed_with() -> None:
+    page = figures_page()
+    assert "ResNet-34 65.10 |" in page and "ResNet-18 61.40;" in page
 
 
 def test_runs_without_costs_make_no_half_table(some_runs: list[Row]) -> None:

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from bitlens.errors import BitlensError
 from bitlens.studies.method_table.cost_rows import COLUMNS, write_costs, write_rows
 from bitlens.training.compare import COLUMNS as RUN_COLUMNS
 from bitlens.training.compare import compare
@@ -66,9 +67,13 @@ def publish(folder: Path, runs: list[Row], costs: list[Row]) -> None:
 
 def test_without_runs_pages_hold_no_half_table(pages, tmp_path: Path) -> None:
     assert pages() == 0
-    assert (tmp_path / "README.md").read_text() == MARKED.format("short")
+    readme = (tmp_path / "README.md").read_text()
+    assert readme == MARKED.format("short").replace(
+        "<!-- end", "No runs of the method table are published yet.\n<!-- end"
+    )
     page = (tmp_path / "docs" / "method_table.md").read_text()
     assert "| `irnet` | cifar10 | ResNet-20 86.5" in page and "![" not in page
+    assert "No runs on cifar10 are published yet." in page
     assert not (tmp_path / "docs" / "method_table.svg").exists()
     assert pages("--check") == 0
 
@@ -115,7 +120,8 @@ def test_the_script_writes_what_comparisons_hold(
     twin = replace(plain, name="float", method="float")
     for folder, recipes in (("a", [twin]), ("b", [plain, twin])):
         compare(recipes, [0], tmp_path / folder, baseline="float", resolve=lambda name: None)
-    write_costs(tmp_path / "b", {"bnn": cost("bnn", data=tiny_data)})
+    measured = cost("bnn", data=tiny_data, recipe_digest=plain.digest)
+    write_costs(tmp_path / "b", {"bnn": measured})
     module = script("publish_methods")
     given = [*(str(tmp_path / name) for name in "ab"), "--results", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["publish_methods.py", *given])
@@ -128,6 +134,20 @@ def test_the_script_writes_what_comparisons_hold(
         *(("float", "float/seed0"), ("bnn", "bnn/seed0"))
     ]
     assert (tmp_path / "methods_costs.csv").read_text().count("\n") == 2
+
+    monkeypatch.setattr(sys, "argv", ["publish_methods.py", *given, "--measure"])
+    assert module.main() == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'b'}: cost of bnn not measured: its runs of seed 0, plain and" in said
+    assert "2 runs, costs of 1 methods" in said
+
+    def fails(*given: object) -> None:
+        raise BitlensError("could not measure the cost of bnn: a sign differs")
+
+    monkeypatch.setattr(module, "measure", fails)
+    assert module.main() == 1
+    said = capsys.readouterr().out
+    assert "a sign differs" in said and "2 runs" in said, "what there is is published"
 
     monkeypatch.setattr(sys, "argv", ["publish_methods.py", str(tmp_path / "none")])
     with pytest.raises(SystemExit):

@@ -89,6 +89,13 @@ def test_budgets_are_never_mixed(run: Callable[..., Row]) -> None:
         aggregate(runs, [])
 
 
+def test_devices_are_never_mixed_and_commits_are_listed(run: Callable[..., Row]) -> None:
+    runs = [run("bnn", 0, 0.3), run("irnet", 0, 0.4, commit="0ther"), run("irnet", 1, 0.4)]
+    assert aggregate(runs, [])["cifar10"].budget["commit"] == "0ther, abc123def"
+    with pytest.raises(BitlensError, match="device is a GPU and cpu"):
+        aggregate([*runs, run("bnn", 1, 0.3, device="a GPU")], [])
+
+
 def test_what_the_table_does_not_hold(run: Callable[..., Row]) -> None:
     with pytest.raises(BitlensError, match="two runs of bnn from seed 0"):
         aggregate([run("bnn", 0, 0.3), run("bnn", 0, 0.3)], [])

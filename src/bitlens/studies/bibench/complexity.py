@@ -16,7 +16,7 @@ class Complexity:
     """What a net holds and does for one image.
 
     Attributes:
-        parameters: trained numbers, latent weights included.
+        parameters: numbers that ship: what only helps to train is left out.
         binary: those of them that ship as one bit.
         flops: multiply-accumulates in floats.
         bops: 1-bit multiply-accumulates.
@@ -43,7 +43,7 @@ def measure_complexity(net: nn.Module, example: Tensor) -> Complexity:
     weights = {id(layer.weight): layer.weight.numel() for layer in binary_layers(net).values()}
     done = operations(net, example)
     return Complexity(
-        parameters=summary(net).parameters,
+        parameters=summary(net).shipped_parameters,
         binary=sum(weights.values()),
         flops=done.flops,
         bops=done.bops,

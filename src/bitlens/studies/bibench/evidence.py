@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,8 +41,23 @@ class Evidence:
         return self.costs.get((pair.binary.folder, pair.binary.recipe.method))
 
 
+Task = tuple[str, int]
+"""A data set and the side of its images in pixels; 0 is the data's own."""
+
 Ratios = dict[tuple[tuple[str, int], str], list[float]]
 """By data set and corruption, one number per pair."""
+
+
+def task_names(tasks: Iterable[Task]) -> dict[Task, str]:
+    """The data set of each task; with its size where the set is there in several."""
+    wanted = list(dict.fromkeys(tasks))
+    sets = [data for data, _ in wanted]
+    return {
+        (data, size): data
+        if sets.count(data) == 1
+        else f"{data} ({f'{size} pixels' if size else 'own size'})"
+        for data, size in wanted
+    }
 
 
 def common_seeds(pairs: Sequence[Pair]) -> list[int]:

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bitlens.errors import unknown
+from bitlens.studies.bibench.score_names import SCORES
 
 NOTHING = "No scores have been published yet.\n"
-OVERALL = (
-    *("OM_task", "OM_arch", "OM_corr", "OM_corr_clean"),
-    *("T_ratio", "std_ratio", "OM_train", "r_size", "r_ops", "OM_comp", "r_t", "r_s", "OM_hw"),
-)
 
 
 def scores_table(path: Path, *names: str) -> str:
@@ -26,16 +23,16 @@ def scores_table(path: Path, *names: str) -> str:
         BitlensError: there is no such score.
     """
     for name in names:
-        if name not in OVERALL:
-            raise unknown("score", name, OVERALL)
+        if name not in SCORES:
+            raise unknown("score", name, SCORES)
     if not path.exists():
         return NOTHING
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return markdown(rows, names or OVERALL) + f"\n`{path.parent.name}/{path.name}`\n"
+    return markdown(rows, names or tuple(SCORES)) + f"\n`{path.parent.name}/{path.name}`\n"
 
 
-def markdown(rows: Sequence[Mapping[str, str]], wanted: Sequence[str] = OVERALL) -> str:
+def markdown(rows: Sequence[Mapping[str, str]], wanted: Sequence[str] = tuple(SCORES)) -> str:
     """The same from rows of scores.csv."""
     found: dict[str, dict[str, Mapping[str, str]]] = {}
     for row in rows:

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bitlens.report.quantities import plural
-from bitlens.studies.bibench.evidence import Evidence, common_seeds
+from bitlens.studies.bibench.evidence import Evidence, common_seeds, task_names
 from bitlens.studies.bibench.figures.every import draw_all
 from bitlens.studies.bibench.markdown import markdown
 from bitlens.studies.bibench.page import compose
@@ -82,7 +82,8 @@ def _written(value: object) -> str:
 def _measured(evidence: Evidence) -> list[str]:
     variants = {pair.variant for pair in evidence.pairs}
     shown = ", ".join(
-        f"{name} {images:,} test images" for (name, _), images in evidence.images.items()
+        f"{name} {evidence.images[task]:,} test images"
+        for task, name in task_names(evidence.images).items()
     )
     nets = ", ".join(dict.fromkeys(pair.cell.model for pair in evidence.pairs))
     return [

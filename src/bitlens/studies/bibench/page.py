@@ -7,7 +7,8 @@ from importlib import resources
 
 from bitlens.report.markup import Html, join, markup, section, table, tag
 from bitlens.studies.bibench.figures.picture import Picture
-from bitlens.studies.bibench.scores import SCORES, Score
+from bitlens.studies.bibench.score_names import SCORES
+from bitlens.studies.bibench.scores import Score
 
 FRAME = """<!doctype html>
 <html lang="en">

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from bitlens.errors import BitlensError
 from bitlens.report.statistics import summarize
 from bitlens.studies.bibench import tracks
-from bitlens.studies.bibench.evidence import Evidence, common_seeds, corruption_ratios
+from bitlens.studies.bibench.evidence import Evidence, common_seeds, corruption_ratios, task_names
+from bitlens.studies.bibench.score_names import SCORES
 from bitlens.studies.bibench.twins import Pair, Trained
 
 
@@ -19,7 +20,7 @@ class Score:
     Attributes:
         variant, method, objective: of the runs.
         track: of BiBench's six.
-        score: its name, a key of `SCORES`.
+        score: its name, a key of `score_names.SCORES`.
         mean: over seeds, or the value itself where seeds play no part.
         sd: sample deviation over seeds; None for one seed or none.
         n: seeds; 0 where they play no part.
@@ -35,24 +36,6 @@ class Score:
     sd: float | None
     n: int
     over: str
-
-
-SCORES: dict[str, tuple[str, str]] = {
-    "OM_task": ("learning task", "accuracy on all test images, over data sets"),
-    "OM_arch": ("architecture", "the same, over nets"),
-    "OM_corr": ("corruption", "accuracy under 15 corruptions, binary / float"),
-    "OM_corr_clean": ("corruption", "the same, each relative to its own clean accuracy"),
-    "T_ratio": ("training", "time of a training step, float / binary"),
-    "std_ratio": ("training", "deviation over training settings, float / binary"),
-    "OM_train": ("training", "both, or the time alone where there is one setting"),
-    "r_size": ("complexity", "bits of all parameters, float / binary"),
-    "r_ops": ("complexity", "operations, float / binary"),
-    "OM_comp": ("complexity", "both"),
-    "r_t": ("hardware", "latency, float / binary"),
-    "r_s": ("hardware", "file, float / binary"),
-    "OM_hw": ("hardware", "both"),
-}
-"""Every score with its track and what it is, in the order of tables."""
 
 
 def score(evidence: Evidence) -> list[Score]:
@@ -81,14 +64,16 @@ class _Judged:
         yield from self._hardware()
 
     def _accuracies(self) -> Iterator[Score]:
-        data = {pair.cell.data: self.evidence.images[pair.cell.task] for pair in self.pairs}
+        names = task_names(pair.cell.task for pair in self.pairs)
         nets = _joined(pair.cell.model for pair in self.pairs)
         tasks = [tracks.learning(_ratios(own, _task)) for own in self.by_seed]
-        yield from self._made("OM_task", tasks, ", ".join(data))
+        yield from self._made("OM_task", tasks, ", ".join(names.values()))
         if "," in nets:
             arches = [tracks.architecture(_ratios(own, _net)) for own in self.by_seed]
             yield from self._made("OM_arch", arches, nets)
-        over = ", ".join(f"{images:,} images of {name}" for name, images in data.items())
+        over = ", ".join(
+            f"{self.evidence.images[task]:,} images of {name}" for task, name in names.items()
+        )
         for name, clean in (("OM_corr", False), ("OM_corr_clean", True)):
             found = [
                 tracks.robustness(corruption_ratios(self.evidence, own, clean=clean))
@@ -138,7 +123,8 @@ class _Judged:
         times = [cost.latency for cost in costs if cost.latency is not None]
         files = [cost.file for cost in costs if cost.file is not None]
         if times and files:
-            over = "packed nets, one image on one thread"
+            plain = self.pairs[0].binary.recipe.objective == "none"
+            over = f"packed nets{'' if plain else ' of the plain runs'}, one image on one thread"
             yield from self._both("r_t", times, "r_s", files, "OM_hw", over)
 
     def _both(

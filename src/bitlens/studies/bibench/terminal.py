@@ -10,7 +10,8 @@ from rich.text import Text
 
 from bitlens.report.quantities import ABSENT, number
 from bitlens.studies.bibench.page import by_variant
-from bitlens.studies.bibench.scores import SCORES, Score
+from bitlens.studies.bibench.score_names import SCORES
+from bitlens.studies.bibench.scores import Score
 
 _SHOWN = ("OM_task", "OM_arch", "OM_corr", "OM_corr_clean", "OM_train", "OM_comp", "OM_hw")
 

@@ -63,7 +63,8 @@ def joined(first: float, second: float | None) -> float:
 def size_ratio(*, parameters_fp: int, parameters_bin: int, binary: int) -> float:
     """r_size: 32 bits for every parameter of the float net over 32 and 1 bits of the binary one.
 
-    BiBench writes |M| for both; here each net brings its own count, thresholds and slopes included.
+    BiBench writes |M| for both; here each net brings its own count, thresholds and slopes included, what
+    only helps to train not.
     """
     return 32 * parameters_fp / (32 * (parameters_bin - binary) + binary)
 

@@ -14,7 +14,15 @@ from pathlib import Path
 from bitlens.errors import BitlensError
 from bitlens.models import FLOAT
 from bitlens.report.runs import Comparison, Run, read_comparison
-from bitlens.training.recipe import Recipe
+from bitlens.training.recipe import Recipe, differences
+
+SHARED = (
+    "data", "image_size", "model", "epochs", "batch_size", "train_images", "validation", "augment",
+)  # fmt: skip
+"""Fields in which a binary run and its float twin must agree."""
+
+NAMED = ("method", "objective", "weight", "cmim", "plan", "distill", "distill_weight")
+"""Fields that a variant's name stands for, wherever it was trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +102,8 @@ def find_pairs(folders: Sequence[Path]) -> Entries:
 
     Raises:
         BitlensError: no folder, one that is no comparison or has no float variant, nothing finished to
-            compare, or one variant and seed twice under the same conditions.
+            compare, one variant and seed twice under the same conditions, a twin of another budget, or
+            one name for runs of several recipes.
     """
     if not folders:
         raise BitlensError("bibench: name at least one folder of a finished `bitlens compare`")
@@ -110,11 +119,14 @@ def find_pairs(folders: Sequence[Path]) -> Entries:
             + ("; ".join(left_out) or "the comparisons hold float nets alone")
         )
     _check_distinct(pairs)
+    _check_names(pairs)
     return Entries(pairs=tuple(pairs), left_out=tuple(left_out))
 
 
 def _pairs(folder: Path, comparison: Comparison) -> tuple[list[Pair], list[str]]:
     float_name = _float_variant(folder, comparison)
+    for runs in comparison.variants.values():
+        _check_seeds(folder, runs)
     twins = {run.seed: run for run in comparison.variants[float_name] if run.complete}
     pairs, short = [], []
     for name, runs in comparison.variants.items():
@@ -132,7 +144,7 @@ def _pairs(folder: Path, comparison: Comparison) -> tuple[list[Pair], list[str]]
 
 def _pair(folder: Path, name: str, run: Run, twin: Run) -> Pair:
     binary, real = (Trained(folder=folder, run=one) for one in (run, twin))
-    for field in ("data", "image_size", "model"):
+    for field in SHARED:
         own, other = getattr(binary.recipe, field), getattr(real.recipe, field)
         if own != other:
             raise BitlensError(
@@ -164,6 +176,31 @@ def _float_variant(folder: Path, comparison: Comparison) -> str:
             "add a float recipe to the comparison"
         )
     return real[0]
+
+
+def _check_seeds(folder: Path, runs: Sequence[Run]) -> None:
+    """Runs of a variant in one comparison differ in their seed alone."""
+    trained = [Trained(folder=folder, run=run) for run in runs]
+    for net in trained[1:]:
+        alike = net.recipe.with_seed(trained[0].recipe.seed)
+        if changed := differences(trained[0].recipe, alike):
+            raise BitlensError(
+                f"{trained[0].run.path} and {net.run.path} are of one variant and have different recipes "
+                f"({'; '.join(changed)}); compare them under two names"
+            )
+
+
+def _check_names(pairs: Iterable[Pair]) -> None:
+    """One name stands for one method and objective in all comparisons."""
+    first: dict[str, Pair] = {}
+    for pair in pairs:
+        other = first.setdefault(pair.variant, pair)
+        a, b = (one.binary.recipe for one in (other, pair))
+        if changed := [field for field in NAMED if getattr(a, field) != getattr(b, field)]:
+            raise BitlensError(
+                f"bibench: {pair.variant} is the name of {other.binary.run.path} and of "
+                f"{pair.binary.run.path}, which differ in {', '.join(changed)}; give them two names"
+            )
 
 
 def _check_distinct(pairs: Iterable[Pair]) -> None:

@@ -64,7 +64,8 @@ def measure(
 ) -> dict[str, Row]:
     """Rows of costs.csv for `methods`, those that are missing measured now, on one thread.
 
-    Needs the finished runs of seed 0 of each method and of the float twin in `folder`.
+    Needs the finished runs of seed 0 of each method and of the float twin in `folder`. A row that was
+    measured for another recipe is dropped and measured again.
 
     Args:
         folder: of the comparison.
@@ -79,10 +80,13 @@ def measure(
     Raises:
         BitlensError: a run is missing, or a method cannot be packed; the others are measured first.
     """
-    found = read_costs(folder)
+    held = read_costs(folder)
+    found = {name: row for name, row in held.items() if not _outdated(row, methods.get(name))}
     missing = [method for method in methods if method not in found]
     if not missing:
         return found
+    if found != held:
+        write_costs(folder, found)
     failed: dict[str, BitlensError] = {}
     with one_thread():
         feed = Feed(methods[missing[0]].plain.with_seed(SEED), torch.device("cpu"))
@@ -100,6 +104,25 @@ def measure(
         reasons = "; ".join(f"{method}: {error}" for method, error in failed.items())
         raise BitlensError(f"{folder}: could not measure the cost of {reasons}")
     return found
+
+
+def unmeasurable(folder: Path) -> dict[str, str]:
+    """Methods with finished runs in a comparison folder that `trained_entries` leaves out, and why."""
+    recipes = [RunFolder(file.parent).recipe() for file in folder.glob("*/seed*/summary.json")]
+    methods = dict.fromkeys(recipe.method for recipe in recipes if recipe.method != FLOAT)
+    first = [recipe for recipe in recipes if recipe.seed == SEED]
+    if all(recipe.method != FLOAT for recipe in first):
+        return dict.fromkeys(methods, f"the float net's run of seed {SEED} is not finished")
+    return {
+        method: f"its runs of seed {SEED}, plain and with CMIM, are not both finished"
+        for method in methods
+        if method not in entries(first)
+    }
+
+
+def _outdated(row: Row, entry: Entry | None) -> bool:
+    """Whether a row is of another recipe than the entry's."""
+    return entry is not None and row["recipe_digest"] != entry.plain.with_seed(SEED).digest
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from bitlens.data import DATASETS
 from bitlens.errors import BitlensError
 from bitlens.methods import METHODS
 from bitlens.models import FLOAT
-from bitlens.studies.method_table.cost_rows import Row, read_costs
+from bitlens.studies.method_table.cost_rows import FILE, Row, read_costs
 from bitlens.studies.method_table.rows import objective_of
 from bitlens.training.compare import run_row
 from bitlens.training.recipe import Recipe, differences
@@ -25,6 +25,9 @@ OUTCOMES = (
     "bound", "ceiling", "code_entropy", "flip_rate",
 )  # fmt: skip
 """Columns in which two copies of one run must agree."""
+
+MEASURED_WITH = ("cpu", "torch", "threads")
+"""Columns in which all costs of a data set must agree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,8 @@ def merge(folders: Sequence[Path]) -> Merged:
 
     Raises:
         BitlensError: no comparison in a folder, no finished run, copies of one run that disagree, runs of
-            different budgets on one data set, or an objective other than none and cmim.
+            different budgets or devices on one data set, an objective other than none and cmim, a cost of a
+            recipe that no run has, or costs of one data set that were not measured alike.
     """
     held: dict[tuple[str, str, str, int], _Held] = {}
     costs: dict[tuple[str, str], Row] = {}
@@ -68,6 +72,7 @@ def merge(folders: Sequence[Path]) -> Merged:
     if not held:
         raise BitlensError(f"no finished run in {', '.join(map(str, folders))}")
     _check_budgets(held.values())
+    _check_costs(costs.values(), held.values())
     ordered = sorted(held, key=lambda key: (*_place(*key[:2]), *key[2:]))
     return Merged(
         runs=tuple(held[key].row for key in ordered),
@@ -125,14 +130,24 @@ def _check_copy(first: _Held, second: _Held) -> None:
 
 
 def _check_budgets(held: Iterable[_Held]) -> None:
-    """All runs of a data set share all but method and seed, those with CMIM the objective's settings too."""
+    """All runs of a data set share all but method and seed, those with CMIM the objective's settings too.
+
+    And the device: on another one the same recipe gives other numbers.
+    """
     first: dict[tuple[str, str], _Held] = {}
+    one: dict[str, _Held] = {}
     for found in held:
         recipe, kind = found.recipe, objective_of(found.row)
+        on_data = one.setdefault(recipe.data, found)
         other = first.setdefault((recipe.data, kind), found)
         _check_same(
             other, found, replace(recipe, method=other.recipe.method, seed=other.recipe.seed)
         )
+        if found.row["device"] != on_data.row["device"]:
+            raise BitlensError(
+                f"{on_data.path} was trained on {on_data.row['device']} and {found.path} on "
+                f"{found.row['device']}; a table holds runs of one device, leave the others out"
+            )
     for (data, kind), found in first.items():
         plain = first.get((data, "plain"))
         if kind == "cmim" and plain is not None:
@@ -141,6 +156,29 @@ def _check_budgets(held: Iterable[_Held]) -> None:
                 for field in ("method", "seed", "objective", "weight", "cmim")
             }
             _check_same(plain, found, replace(found.recipe, **wanted))
+
+
+def _check_costs(costs: Iterable[Row], held: Iterable[_Held]) -> None:
+    """Costs are of recipes that were trained, and those of one data set of one machine and torch."""
+    trained = {found.row["recipe_digest"] for found in held}
+    first: dict[str, Row] = {}
+    for row in costs:
+        method, data = row["method"], row["data"]
+        if row["recipe_digest"] not in trained:
+            raise BitlensError(
+                f"{FILE}: the cost of {method} on {data} was measured for a recipe that no finished run "
+                f"has (digest {row['recipe_digest'] or 'missing'}); measure it again"
+            )
+        other = first.setdefault(data, row)
+        if changed := [
+            f"{column} {other[column]} and {row[column]}"
+            for column in MEASURED_WITH
+            if other[column] != row[column]
+        ]:
+            raise BitlensError(
+                f"{FILE}: costs of {other['method']} and {method} on {data} were not measured alike "
+                f"({'; '.join(changed)}); remove one row and measure it again here"
+            )
 
 
 def _check_same(first: _Held, second: _Held, alike: Recipe) -> None:

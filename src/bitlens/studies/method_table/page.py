@@ -35,7 +35,7 @@ def short_page(tables: Tables) -> str:
     head = ["method"]
     for data in tables:
         head += [f"{data}, %", "CMIM adds, points (95 % CI)"]
-    head += ["step, float = 1", "file, bytes", "latency, ms"]
+    head += ["step, float = 1", "file, bytes", "latency, ms of processor time"]
     names = dict.fromkeys(row.method for table in tables.values() for row in table.rows)
     rows = [_short_row(name, tables, last) for name in names]
     about = [setting(table) for table in tables.values()]
@@ -65,7 +65,8 @@ def setting(table: DataTable) -> str:
     return (
         f"{table.data}: {shared['model']}, {plural(int(shared['epochs']), 'epoch')} of "
         f"{int(shared['train_images']):,} images, {shared['eval_split']} split, {shared['threads']} "
-        f"thread of {shared['cpu']}, torch {shared['torch']}"
+        f"thread of {shared['cpu']}, device {shared['device']}, torch {shared['torch']}, bitlens at "
+        f"{shared['commit'] or 'an unknown commit'}"
     )
 
 
@@ -96,7 +97,8 @@ def accuracy_table(table: DataTable) -> str:
     rows = []
     for row in table.rows:
         cells = [_name(row), _counts(row), accuracy(row.accuracy), accuracy(row.accuracy_cmim)]
-        cells += [difference(row.gain), difference(row.against_bnn)]
+        shown = len(row.plain)
+        cells += [difference(row.gain, shown), difference(row.against_bnn, shown)]
         rows.append([*cells, _published_cell(row.method, table.data)] if known else cells)
     return _markdown([*head, "published, %"] if known else head, rows)
 
@@ -107,8 +109,9 @@ def cost_table(table: DataTable) -> str:
     if not measured:
         return ""
     peers = [peer for peer in PEERS if any(row.number(f"{peer}_ratio") for row in measured)]
-    head = ["method", "step, float = 1 (95 % CI)", "with CMIM", "deploys", "file, bytes"]
-    head += ["smaller than float", "latency, ms"]
+    head = ["method", "step, float = 1 (95 % CI)", "step with CMIM, float = 1 (95 % CI)"]
+    head += ["deploys", "file, bytes"]
+    head += ["smaller than float", "latency, ms of processor time"]
     head += [f"float twin in {PEERS[peer]}, times slower (95 % CI)" for peer in peers]
     rows = []
     for row in measured:
@@ -136,19 +139,22 @@ def accuracy(found: Summary | None) -> str:
     return f"{100 * found.mean:.2f}{spread}"
 
 
-def difference(found: PairedDifference | None) -> str:
-    """Mean and interval in points: "+0.66 (+0.12 .. +1.20)"."""
+def difference(found: PairedDifference | None, shown: int | None = None) -> str:
+    """Mean and interval in points: "+0.66 (+0.12 .. +1.20)", with n where it is not the one `shown`."""
     if found is None:
         return ABSENT
     mean, low, high = spell(found)
-    return f"{mean} (n = 1)" if low == ABSENT else f"{mean} ({low} .. {high})"
+    if low == ABSENT:
+        return f"{mean} (n = {found.n})"
+    few = "" if shown in (None, found.n) else f", n = {found.n}"
+    return f"{mean} ({low} .. {high}{few})"
 
 
 def _short_row(method: str, tables: Tables, last: DataTable) -> list[str]:
     cells = [f"`{method}`"]
     found = {data: _find(table, method) for data, table in tables.items()}
     for row in found.values():
-        cells += [ABSENT, ABSENT] if row is None else [accuracy(row.accuracy), difference(row.gain)]
+        cells += _short_accuracy(row)
     own = found[last.data]
     if own is None:
         return [*cells, ABSENT, ABSENT, ABSENT]
@@ -163,6 +169,12 @@ def _short_row(method: str, tables: Tables, last: DataTable) -> list[str]:
     cells.append(f"{size:,.0f} ({_times(smaller)})" if size else _why_not(own))
     cells.append(f"{_milliseconds(own)} ({_times(min(faster))})" if faster else _why_not(own))
     return cells
+
+
+def _short_accuracy(row: MethodRow | None) -> list[str]:
+    if row is None:
+        return [ABSENT, ABSENT]
+    return [accuracy(row.accuracy), difference(row.gain, len(row.plain))]
 
 
 def _find(table: DataTable, method: str) -> MethodRow | None:
@@ -192,7 +204,7 @@ def _published_cell(method: str, data: str) -> str:
 
 
 def _figures(found: Sequence[Published]) -> str:
-    return "; ".join(f"{p.net} {p.top1:g}" for p in found)
+    return "; ".join(f"{p.net} {p.top1}" for p in found)
 
 
 def _ratio(row: MethodRow, name: str) -> str:
@@ -228,7 +240,8 @@ def _measured(rows: Sequence[MethodRow]) -> str:
         f"The float net has {floats} bytes in float32. Processor time of one thread of {all_of('cpu')}, "
         f"packed kernels {all_of('kernel') or ABSENT}, torch {all_of('torch')}, ONNX Runtime "
         f"{all_of('onnxruntime') or ABSENT}; medians over {all_of('step_rounds')} and "
-        f"{all_of('rounds') or ABSENT} rounds{busy}."
+        f"{all_of('rounds') or ABSENT} rounds of one process, which the intervals cover and nothing else"
+        f"{busy}; bitlens at {all_of('commit') or 'an unknown commit'}."
     )
 
 

@@ -13,8 +13,11 @@ from bitlens.report.statistics import PairedDifference, Summary, paired_differen
 PLAIN_STE = "bnn"
 """The method all others are compared with: signs, nothing else, and the straight-through estimator."""
 
-BUDGET = ("model", "epochs", "train_images", "eval_split")
+BUDGET = ("model", "epochs", "train_images", "eval_split", "device")
 """Columns of a run in which all runs of one data set must agree."""
+
+MADE_WITH = ("threads", "cpu", "torch", "commit")
+"""Columns of a run that tell what it was made with; several values are listed."""
 
 Text = Mapping[str, str]
 BySeed = dict[int, float]
@@ -140,8 +143,10 @@ def _budget(data: str, runs: Sequence[Text]) -> Text:
                 f"{data}: runs of different budgets: {column} is {' and '.join(values)}; "
                 "a table holds one"
             )
-    shared = (*BUDGET, "threads", "cpu", "torch")
-    return {column: ", ".join(sorted({run[column] for run in runs})) for column in shared}
+    return {
+        column: ", ".join(sorted({run[column] for run in runs if run[column]}))
+        for column in (*BUDGET, *MADE_WITH)
+    }
 
 
 def _ordered(accuracies: Accuracies) -> list[str]:
