@@ -30,18 +30,20 @@ def full_page(table: DataTable) -> str:
 
 
 def short_page(tables: Tables) -> str:
-    """One table of all data sets; size, step and latency are the last one's."""
-    *_, last = tables.values()
+    """One table of all data sets; size, step and latency are of the one with the most costs known."""
+    costed = max(
+        tables.values(), key=lambda table: sum(row.costs is not None for row in table.rows)
+    )
     head = ["method"]
     for data in tables:
         head += [f"{data}, %", "CMIM adds, points (95 % CI)"]
     head += ["step, float = 1", "file, bytes", "latency, ms of processor time"]
     names = dict.fromkeys(row.method for table in tables.values() for row in table.rows)
-    rows = [_short_row(name, tables, last) for name in names]
+    rows = [_short_row(name, tables, costed) for name in names]
     about = [setting(table) for table in tables.values()]
     lines = [outcome(table) for table in tables.values()]
     shown = (
-        f"Step, file and latency: {last.data}. In brackets: how many times smaller than the float net, "
+        f"Step, file and latency: {costed.data}. In brackets: how many times smaller than the float net, "
         "and faster than the float twin in its faster engine."
     )
     return "\n\n".join([*about, _markdown(head, rows), shown, *filter(None, lines)]) + "\n"
@@ -150,19 +152,19 @@ def difference(found: PairedDifference | None, shown: int | None = None) -> str:
     return f"{mean} ({low} .. {high}{few})"
 
 
-def _short_row(method: str, tables: Tables, last: DataTable) -> list[str]:
+def _short_row(method: str, tables: Tables, costed: DataTable) -> list[str]:
     cells = [f"`{method}`"]
     found = {data: _find(table, method) for data, table in tables.items()}
     for row in found.values():
         cells += _short_accuracy(row)
-    own = found[last.data]
+    own = found[costed.data]
     if own is None:
         return [*cells, ABSENT, ABSENT, ABSENT]
     step, size, smaller = own.number("step_ratio"), own.number("file_bytes"), own.smaller
     faster = [r for peer in PEERS if (r := own.number(f"{peer}_ratio")) is not None]
     if method == FLOAT:
         sizes = dict.fromkeys(
-            _whole(row.number("float_bytes")) for row in last.methods if row.costs
+            _whole(row.number("float_bytes")) for row in costed.methods if row.costs
         )
         return [*cells, "1", ", ".join(sizes) or ABSENT, ABSENT]
     cells.append(f"{step:.2f}" if step else ABSENT)
