@@ -19,7 +19,8 @@ import torch
 
 from bitlens.objectives.config import CMIMConfig
 from bitlens.recipes import RECIPES
-from bitlens.training.compare import compare, write_tables
+from bitlens.training.compare import compare
+from bitlens.training.comparison_table import write_tables
 from bitlens.training.recipe import Recipe
 
 LATENT = CMIMConfig(loss="infonce", temperature=0.2, width=64)

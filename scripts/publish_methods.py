@@ -18,10 +18,10 @@ from pathlib import Path
 
 from bitlens.errors import BitlensError
 from bitlens.studies.method_table.cost_rows import COLUMNS as COST_COLUMNS
-from bitlens.studies.method_table.cost_rows import write_rows
 from bitlens.studies.method_table.measure import measure, trained_entries, unmeasurable
 from bitlens.studies.method_table.merge import comparisons, merge
-from bitlens.training.compare import COLUMNS
+from bitlens.training.comparison_table import COLUMNS
+from bitlens.training.files import write_rows
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,28 +6,40 @@ import json
 
 import pytest
 
-from bitlens.data import DATASETS
+from bitlens.data import DATASETS, SCENES
 from bitlens.errors import BitlensError
 from bitlens.methods import METHODS
+from bitlens.models.dense import DENSE_NETS
 from bitlens.models.nets import NETS
 from bitlens.objectives.config import PRESETS
 from bitlens.recipes import RECIPES, SUITES, recipe, suite
 from bitlens.training.recipe import Recipe, differences
 
 FAMILIES = ("demo", "fashion", "cifar10")
+DENSE_FAMILIES = ("nyudv2-segment", "nyudv2-depth", "nyudv2-both")
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_names_resolve(name: str) -> None:
     made = RECIPES[name]
     assert made.name == name and recipe(name) is made
-    assert made.model in NETS and made.data in DATASETS
+    nets, sets = (NETS, DATASETS) if made.task == "classify" else (DENSE_NETS, SCENES)
+    assert made.model in nets and made.data in sets
     assert made.seed == 0 and made.validation == 0.0
     if made.teacher:
         teacher = RECIPES[made.teacher]
         assert teacher.method == "float" and not teacher.needs_teacher
         assert teacher.data == made.data
     assert Recipe.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+@pytest.mark.parametrize("stem", DENSE_FAMILIES)
+def test_a_dense_family_is_a_controlled_comparison(stem: str) -> None:
+    plain, others = RECIPES[f"{stem}-plain"], {"float": {"method"}}
+    others["cmim"] = {"objective", "weight", "cmim"}
+    for name, allowed in others.items():
+        changed = differences(plain, RECIPES[f"{stem}-{name}"])
+        assert {entry.split(":")[0].split(".")[0] for entry in changed} == allowed
 
 
 @pytest.mark.parametrize("stem", FAMILIES)

@@ -112,7 +112,7 @@ class TestOnePass:
         layer = bitlens.binarize(nn.Conv2d(2, 3, 3), "bireal", keep_float=())
         cmim = CMIM(layer)
         layer(torch.zeros(4, 2, 5, 5, requires_grad=True))
-        ((binary, real),) = cmim._features()
+        ((binary, real, _),) = cmim._features()
         assert torch.equal(binary, torch.ones(4, 2)) and torch.equal(real, torch.zeros(4, 2))
 
     def test_nothing_is_rebuilt_between_steps(self) -> None:
@@ -229,7 +229,7 @@ class TestTeacher:
             n.head.register_forward_pre_hook(lambda _, x: seen.append(x[0])) for n in (net, teacher)
         ]
         net(images)
-        ((u, v),) = cmim._features()
+        ((u, v, _),) = cmim._features()
         for handle in handles:
             handle.remove()
         assert torch.equal(u, seen[0]) and torch.equal(v, seen[1]) and not v.requires_grad
@@ -489,7 +489,7 @@ class TestSaving:
         cmim = CMIM(net, layers="last", exclude="class")
         net(draw_images())
         (contrast,) = cmim.contrasts
-        ((u, v),) = cmim._features()
+        ((u, v, _),) = cmim._features()
         u, v = (
             F.normalize(h.project(x), dim=1)
             for h, x in ((contrast.u_head, u), (contrast.v_head, v))
@@ -566,7 +566,7 @@ class TestKindsOfNets:
         cmim = CMIM(net)
         tokens = torch.randn(8, 5, 6, requires_grad=True)
         seen = captured_forward(net, tokens)
-        for (u, v), (a_f, a_b) in zip(cmim._features(), seen, strict=True):
+        for (u, v, _), (a_f, a_b) in zip(cmim._features(), seen, strict=True):
             torch.testing.assert_close(u, a_b.view(8, 5, -1).mean(1))
             torch.testing.assert_close(v, a_f.view(8, 5, -1).mean(1))
 
@@ -627,6 +627,20 @@ class TestSettings:
             (lambda net: CMIM(net, width=0), r"width=0"),
             (lambda net: CMIM(net, beta=-1.0), r"beta=-1\.0"),
             (lambda net: CMIM(net, source="bank"), r"pass dataset_size"),
+            (lambda net: CMIM(net, anchors=1), r"anchors=1; it must be at least 2"),
+            (lambda net: CMIM(net, pairs="regoin"), r"cmim pairs 'regoin'; did you mean region"),
+            (
+                lambda net: CMIM(net, "crd", pairs="region"),
+                r"'region' with partner='teacher'.*latent",
+            ),
+            (
+                lambda net: CMIM(net, pairs="location", source="bank"),
+                r"a row per image; use .*queue",
+            ),
+            (
+                lambda net: CMIM(net, pairs="region", exclude="class"),
+                r"exclude='instance', or pairs",
+            ),
         ],
     )
     def test_what_is_refused(self, call: Callable[[nn.Module], CMIM], message: str) -> None:

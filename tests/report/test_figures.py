@@ -11,13 +11,13 @@ import plotly.graph_objects as go
 import pytest
 
 from bitlens.report.figures import (
-    ACCURACY,
     ENTROPY,
     FLIPS,
     LOSS,
     Measure,
     accuracy_figure,
     curve_figure,
+    headline,
     interval_figure,
 )
 from bitlens.report.runs import Comparison
@@ -83,7 +83,7 @@ def test_accuracy_dots_and_means(comparison_folder: Write) -> None:
     assert list(trace(figure, "cmim, mean").x) == pytest.approx([0.79])
 
 
-@pytest.mark.parametrize("measure", [ACCURACY, LOSS, FLIPS, ENTROPY])
+@pytest.mark.parametrize("measure", [headline("accuracy"), LOSS, FLIPS, ENTROPY])
 def test_curves_are_the_rows_of_the_files(comparison_folder: Write, measure: Measure) -> None:
     comparison = gather([comparison_folder(SEEDS, plain={"objective": "none"})])
     figure = curve_figure(comparison, measure)
@@ -108,7 +108,7 @@ def test_a_training_loss_with_an_objective_in_it_is_not_drawn(comparison_folder:
     dashed = "{}, training, mean"
     assert traces(curve_figure(comparison, LOSS), dashed.format("plain"))
     assert not traces(curve_figure(comparison, LOSS), dashed.format("cmim"))
-    assert traces(curve_figure(comparison, ACCURACY), dashed.format("cmim"))
+    assert traces(curve_figure(comparison, headline("accuracy")), dashed.format("cmim"))
 
 
 def test_an_unfinished_run_is_drawn_and_left_out_of_the_mean(
@@ -119,7 +119,7 @@ def test_an_unfinished_run_is_drawn_and_left_out_of_the_mean(
         run_folder("s1", seed=1, accuracy=0.2, done=2),
     ]
     comparison = gather(folders)
-    figure = curve_figure(comparison, ACCURACY)
+    figure = curve_figure(comparison, headline("accuracy"))
     late = trace(figure, "demo-cmim, seed 1, unfinished")
     assert list(late.x) == [1, 2]
     assert late.line.dash == "dot"
@@ -130,7 +130,7 @@ def test_a_float_net_has_no_flips_and_no_entropy(run_folder: Write) -> None:
     comparison = gather([run_folder(method="float", objective="none")])
     assert curve_figure(comparison, FLIPS) is None
     assert curve_figure(comparison, ENTROPY) is None
-    assert curve_figure(comparison, ACCURACY) is not None
+    assert curve_figure(comparison, headline("accuracy")) is not None
 
 
 def test_a_loss_that_is_not_finite_leaves_a_gap(run_folder: Write) -> None:

@@ -111,8 +111,8 @@ def test_bytes_that_are_no_text(run_folder: Write) -> None:
 @pytest.mark.parametrize("file", ["recipe.json", "summary.json"])
 def test_a_newer_schema_asks_for_an_upgrade(run_folder: Write, file: str) -> None:
     folder = run_folder()
-    change(folder / file, schema=3)
-    with pytest.raises(BitlensError, match="schema 3, this bitlens reads up to 2; upgrade"):
+    change(folder / file, schema=4)
+    with pytest.raises(BitlensError, match="schema 4, this bitlens reads up to 3; upgrade"):
         read_run(folder)
 
 
@@ -226,9 +226,15 @@ def test_schema_1_is_read_as_training_reads_it(run_folder: Write, change: dict) 
     """Seeds of one variant that were trained before and after are one variant."""
     folder = run_folder()
     now = Recipe(teacher="t").to_json()
-    before = {key: value for key, value in now.items() if "distill" not in key and key != "start"}
+    since = ("start", "distill", "distill_weight", "task", "dense")
+    before = {key: value for key, value in now.items() if key not in since}
+    before["cmim"] = {k: v for k, v in now["cmim"].items() if k not in ("pairs", "anchors")}
     before |= {"schema": 1, **change}
     (folder / "recipe.json").write_text(json.dumps(before))
     assert read_run(folder).recipe == Recipe.from_json(before).to_json()
+    second = before | {"schema": 2, "start": "", "distill": "none", "distill_weight": 0.0}
+    second |= {"objective": "none", "weight": 0.0}
+    (folder / "recipe.json").write_text(json.dumps(second))
+    assert read_run(folder).recipe == Recipe.from_json(second).to_json()
     (folder / "recipe.json").write_text(json.dumps(Recipe.from_json(before).to_json()))
     assert read_run(folder).recipe == Recipe.from_json(before).to_json()

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from bitlens.information.phases import late_drawdown, late_fall, measure_phases
 from bitlens.information.regimes import plugin_bias
+from bitlens.studies.figures.panel import Panel, ticks
+from bitlens.studies.figures.svg import GREY, number, text, viridis
 from bitlens.studies.information_plane.claims import judge
 from bitlens.studies.information_plane.figures import (
     by_kind,
@@ -30,8 +32,6 @@ from bitlens.studies.information_plane.figures import (
 )
 from bitlens.studies.information_plane.figures.every import FIGURES
 from bitlens.studies.information_plane.figures.evidence import Evidence, Figure, main_shape
-from bitlens.studies.information_plane.figures.panel import Panel, ticks
-from bitlens.studies.information_plane.figures.svg import GREY, number, text, viridis
 from bitlens.studies.information_plane.intervals import median_interval
 from bitlens.studies.information_plane.kinds import KINDS
 from bitlens.studies.information_plane.paths import Path, Trajectory

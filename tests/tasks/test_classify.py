@@ -38,7 +38,8 @@ def test_the_loss_is_the_weighted_sum() -> None:
     by_hand = -(0.9 * log_p[torch.arange(12), labels] + 0.1 * log_p.mean(1)).mean()
     torch.testing.assert_close(output.task_loss, by_hand)
     torch.testing.assert_close(output.loss, 0.5 * by_hand + 0.25 * 6.0)
-    assert torch.equal(output.logits, net(images))
+    assert torch.equal(output.outputs, net(images))
+    assert output.score == (net(images).argmax(1) == labels).sum() / 12
     assert objective.seen[0] is labels and objective.seen[1] is indices
 
 
@@ -64,7 +65,7 @@ def test_evaluation_counts_every_image_once(sizes: list[int]) -> None:
     parts = zip(images.split(sizes), labels.split(sizes), strict=True)
     net.train()
     state = {name: value.clone() for name, value in net.state_dict().items()}
-    accuracy, loss = evaluate(net, parts, 4)
+    accuracy, loss = evaluate(net, parts)
     assert net.training and net[1].training
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
     net.eval()
@@ -77,7 +78,7 @@ def test_evaluation_gives_back_the_mode_when_the_net_fails() -> None:
     net = nn.Linear(5, 4)
     net.train()
     with pytest.raises(RuntimeError):
-        evaluate(net, [(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))], 4)
+        evaluate(net, [(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))])
     assert net.training
 
 
@@ -89,5 +90,5 @@ def test_evaluation_builds_no_graph() -> None:
             seen.append(torch.is_grad_enabled())
             return super().forward(x)
 
-    evaluate(Net(5, 4), [batch()[:2]], 4)
+    evaluate(Net(5, 4), [batch()[:2]])
     assert seen == [False]

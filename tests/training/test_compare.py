@@ -14,7 +14,8 @@ import torch
 
 from bitlens.errors import BitlensError
 from bitlens.training import compare as compare_module
-from bitlens.training.compare import COLUMNS, compare
+from bitlens.training.compare import compare
+from bitlens.training.comparison_table import COLUMNS
 from bitlens.training.fit import Display, Silent, fit
 from bitlens.training.recipe import Recipe
 from bitlens.training.run import RunFolder

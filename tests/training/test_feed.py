@@ -27,7 +27,7 @@ def test_an_epoch_shows_every_image_once_and_drops_the_rest(quick) -> None:
     indices = torch.cat([b.indices for b in batches])
     assert len(indices) == 200 and len(indices.unique()) == 200
     for batch in batches:
-        assert torch.equal(batch.labels, feed.train.labels[batch.indices])
+        assert torch.equal(batch.truth, feed.train.labels[batch.indices])
         pixels = feed.train.images[batch.indices].double() / 255
         mean, std = feed.data.mean[0], feed.data.std[0]
         torch.testing.assert_close(batch.images.double(), (pixels - mean) / std, atol=1e-5, rtol=0)

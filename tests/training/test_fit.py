@@ -22,6 +22,7 @@ from bitlens.objectives.config import PRESETS, CMIMConfig
 from bitlens.training import fit as fit_module
 from bitlens.training.build import load_run_net
 from bitlens.training.checkpoint import load_checkpoint
+from bitlens.training.feed import Feed
 from bitlens.training.fit import Silent, fit
 from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import Recipe
@@ -63,13 +64,15 @@ class Recorder(Silent):
 
 ROW = [
     *("epoch", "stage", "step", "t", "lr", "train_loss", "train_accuracy"),
-    *("eval_split", "eval_loss", "eval_accuracy", "flip_rate", "flip_rate_layers"),
     *("objective_loss", "distill_loss", "bound", "ceiling", "bound_valid", "bound_layers"),
+    *("eval_split", "eval_loss", "metric", "eval_accuracy", "eval_metrics"),
+    *("flip_rate", "flip_rate_layers"),
     *("code_entropy", "code_entropy_layers", "seconds", "images_per_second"),
 ]
 SUMMARY = [
     *("schema", "complete", "name", "seed", "digest", "train_images", "test_images", "data_note"),
-    *("test_accuracy", "test_loss", "test_accuracy_running", "validation_accuracy"),
+    *("metric", "test_accuracy", "test_metrics", "test_loss"),
+    *("test_accuracy_running", "validation_accuracy"),
     *("epochs", "seconds", "step_ms"),
     *("parameters", "bytes_latent", "bytes_packed", "bound", "ceiling", "bound_valid"),
 ]
@@ -97,6 +100,9 @@ def test_the_run_folder_is_complete_and_true(quick, rows, tmp_path: Path) -> Non
     assert [row["t"] for row in metrics] == [pytest.approx(k / 3) for k in (1, 2, 3)]
     assert {row["eval_split"] for row in metrics} == {"test"}
     assert {row["stage"] for row in metrics} == {1}
+    for row in metrics:
+        assert row["metric"] == "accuracy"
+        assert row["eval_metrics"] == {"accuracy": row["eval_accuracy"]}
     assert [row["lr"] for row in metrics] == [
         pytest.approx(0.01 * (1 - s / 21)) for s in (6, 13, 20)
     ]
@@ -364,13 +370,13 @@ def test_validation_chooses_the_best_and_the_test_set_is_seen_only_at_the_end(
     quick, rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    evaluation = fit_module.Feed.evaluation
+    evaluation = Feed.evaluation
 
     def watched(self: Any, images: Any) -> Any:
         looked.append(len(images))
         return evaluation(self, images)
 
-    monkeypatch.setattr(fit_module.Feed, "evaluation", watched)
+    monkeypatch.setattr(Feed, "evaluation", watched)
     told = Recorder(tmp_path / "run")
     recipe = quick(validation=0.25, epochs=4)
     summary = fit(recipe, tmp_path / "run", display=told)
@@ -384,7 +390,7 @@ def test_validation_chooses_the_best_and_the_test_set_is_seen_only_at_the_end(
     assert all(torch.equal(best[name], expected[name]) for name in kept)
     assert len(kept) < len(expected)
 
-    feed = fit_module.Feed(recipe, CPU)
+    feed = Feed(recipe, CPU)
     net = load_run_net(tmp_path / "run", feed.data, CPU).eval()
     images = (feed.held.images.float() / 255 - feed.data.mean[0]) / feed.data.std[0]
     with torch.no_grad():
@@ -402,7 +408,7 @@ def test_the_norms_are_settled_in_order_at_the_end(quick, tmp_path: Path) -> Non
         name for name, value in told.weights[-1].items() if not torch.equal(last[name], value)
     }
     assert changed and all("running_" in name for name in changed)
-    feed = fit_module.Feed(recipe, CPU)
+    feed = Feed(recipe, CPU)
     net = load_run_net(tmp_path / "run", feed.data, CPU).eval()
     norm = net.get_submodule("stem.norm")
     seen: list[torch.Tensor] = []

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from bitlens.errors import BitlensError
 from bitlens.objectives.config import PRESETS, CMIMConfig
+from bitlens.tasks.config import DenseConfig
 from bitlens.training.recipe import Recipe, differences
 
 CMIM = Recipe(objective="cmim", weight=0.1, teacher="demo-float")
 BOTH = replace(CMIM, distill="distribution", distill_weight=0.3)
+SEGMENT = Recipe(task="segment-depth", data="nyudv2-13", objective="cmim", weight=0.1)
 OTHER = {
     "seed": 1,
     "data": "cifar10",
@@ -63,9 +65,19 @@ OTHER_CMIM = {
 }
 
 
+OTHER_DENSE_CMIM = {"pairs": "region", "anchors": 512}
+OTHER_DENSE = {
+    "depth_loss": "berhu",
+    "depth_weight": 0.5,
+    "balance": "uncertainty",
+    "bottleneck": 0.001,
+}
+
+
 def test_the_lists_above_cover_every_field() -> None:
-    assert {*OTHER, "name", "cmim"} == {f.name for f in fields(Recipe)}
-    assert set(OTHER_CMIM) == {f.name for f in fields(CMIMConfig)}
+    assert {*OTHER, "name", "task", "cmim", "dense"} == {f.name for f in fields(Recipe)}
+    assert {*OTHER_CMIM, *OTHER_DENSE_CMIM} == {f.name for f in fields(CMIMConfig)}
+    assert set(OTHER_DENSE) == {f.name for f in fields(DenseConfig)}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +133,19 @@ def test_the_lists_above_cover_every_field() -> None:
         ({"epochs": True}, "epochs=True should be of type int"),
         ({"lr": "fast"}, "lr='fast' should be of type float"),
         ({"cmim": {}}, "should be of type"),
+        ({"dense": {}}, "should be of type"),
+        ({"task": "segmnt"}, "unknown task 'segmnt'; did you mean segment"),
+        ({"dense": DenseConfig(depth_weight=2)}, "dense settings belong to the tasks segment"),
+        ({"cmim": PRESETS["dense"]}, "cmim.pairs='region' is for the dense tasks"),
+        (
+            {"task": "depth", "distill": "logit-kd", "distill_weight": 1.0, "teacher": "t"},
+            "task='depth' learns from no teacher: distill='logit-kd'",
+        ),
+        (
+            {"task": "segment", "dense": DenseConfig(balance="uncertainty")},
+            "balance='uncertainty' weighs two losses, and task='segment' has one",
+        ),
+        ({"task": "depth", "label_smoothing": 0.1}, "label_smoothing=0.1 is of classes"),
     ],
 )
 def test_what_a_recipe_refuses(wrong: dict, said: str) -> None:
@@ -147,6 +172,7 @@ def test_json_round_trip(
         objective="cmim",
         weight=weight,
         teacher="t",
+        task="segment" if preset == "dense" else "classify",
         cmim=PRESETS[preset],
     )
     again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
@@ -173,6 +199,29 @@ def test_every_cmim_setting_changes_the_digest_and_is_named(field: str) -> None:
     assert differences(CMIM, changed) == [f"cmim.{field}: {before!r} -> {OTHER_CMIM[field]!r}"]
 
 
+@pytest.mark.parametrize("field", sorted(OTHER_DENSE_CMIM))
+def test_every_dense_cmim_setting_changes_the_digest_and_is_named(field: str) -> None:
+    changed = replace(SEGMENT, cmim=replace(SEGMENT.cmim, **{field: OTHER_DENSE_CMIM[field]}))
+    assert changed.digest != SEGMENT.digest
+    before = getattr(SEGMENT.cmim, field)
+    assert differences(SEGMENT, changed) == [
+        f"cmim.{field}: {before!r} -> {OTHER_DENSE_CMIM[field]!r}"
+    ]
+
+
+@pytest.mark.parametrize("field", sorted(OTHER_DENSE))
+def test_every_dense_setting_changes_the_digest_and_is_named(field: str) -> None:
+    changed = replace(SEGMENT, dense=replace(SEGMENT.dense, **{field: OTHER_DENSE[field]}))
+    assert changed.digest != SEGMENT.digest
+    before = getattr(SEGMENT.dense, field)
+    assert differences(SEGMENT, changed) == [f"dense.{field}: {before!r} -> {OTHER_DENSE[field]!r}"]
+
+
+def test_every_task_has_a_digest_of_its_own() -> None:
+    tasks = ("classify", "segment", "depth", "segment-depth")
+    assert len({Recipe(task=task).digest for task in tasks}) == 4
+
+
 def test_the_name_is_a_label_only() -> None:
     renamed = replace(CMIM, name="other")
     assert renamed.digest == CMIM.digest
@@ -188,7 +237,9 @@ def test_equal_numbers_have_equal_digests() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda r: r | {"schema": 3}, "schema 3, this bitlens reads 1 to 2"),
+        (lambda r: r | {"schema": 4}, "schema 4, this bitlens reads 1 to 3"),
+        (lambda r: {k: v for k, v in r.items() if k != "task"}, "'task' is missing"),
+        (lambda r: r | {"dense": {}}, "dense setting 'balance' is missing"),
         (lambda r: {k: v for k, v in r.items() if k != "start"}, "'start' is missing"),
         (
             lambda r: r | {"schema": 1, "objective": ["x"]},
@@ -199,7 +250,7 @@ def test_equal_numbers_have_equal_digests() -> None:
         (lambda r: r | {"cmim": r["cmim"] | {"temprature": 1}}, "unknown CMIM setting"),
         (lambda r: {k: v for k, v in r.items() if k != "lr"}, "recipe field 'lr' is missing"),
         (lambda r: {k: v for k, v in r.items() if k != "cmim"}, "'cmim' is missing"),
-        (lambda r: r | {"cmim": {}}, "CMIM setting 'beta' is missing"),
+        (lambda r: r | {"cmim": {}}, "CMIM setting 'anchors' is missing"),
         (lambda r: r | {"cmim": r["cmim"] | {"width": "wide"}}, "width='wide' should be of type"),
         (lambda r: r | {"cmim": r["cmim"] | {"loss": "mse"}}, "loss 'mse'"),
         (lambda r: r | {"epochs": None}, "epochs=None should be of type int"),
@@ -274,11 +325,23 @@ def test_schema_1_is_read_and_keeps_its_digest(case: str) -> None:
     written, read, digest = SCHEMA_1[case]
     recipe = Recipe.from_json(schema_1(**written))
     assert recipe == Recipe(**read)
-    assert recipe.to_json()["schema"] == 2
+    assert recipe.to_json()["schema"] == 3
     content = {key: value for key, value in schema_1(**written).items() if key != "name"}
     text = json.dumps(content, sort_keys=True).encode()
     assert recipe.digest == hashlib.sha256(text).hexdigest()[:12]
     assert digest in ("", recipe.digest)
+
+
+def test_schema_2_is_read_and_keeps_its_digest() -> None:
+    written = schema_1() | {"schema": 2, "plan": "own", "epochs": 30, "start": "a"}
+    written |= {"distill": "attention", "distill_weight": 0.5, "teacher": "x"}
+    recipe = Recipe.from_json(written)
+    assert recipe == Recipe(
+        plan="own", epochs=30, start="a", distill="attention", distill_weight=0.5, teacher="x"
+    )
+    content = {key: value for key, value in written.items() if key != "name"}
+    text = json.dumps(content, sort_keys=True).encode()
+    assert recipe.digest == hashlib.sha256(text).hexdigest()[:12]
 
 
 def test_what_schema_1_cannot_say_has_a_digest_of_its_own() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitlens import BitlensError, after_step, before_step, binarize, pack, penalty, set_progress
+from bitlens import BitlensError, binarize, pack, set_progress
 from bitlens.methods import get
 from bitlens.methods.contract import Method, own_nonlinearity
 from bitlens.models.conformance.check import Outcome, check
-from bitlens.models.conformance.specimen import KINDS, Kind
+from bitlens.models.conformance.specimen import KINDS, Kind, take_step
 from bitlens.models.layers import binary_layers
 
 LAYERS: dict[Kind, tuple[str, ...]] = {"convolution": ("3", "6"), "linear": ("11",)}
@@ -96,11 +95,4 @@ def _train(net: nn.Module, images: Tensor, *, steps: int = 4) -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     for step in range(steps):
         set_progress(net, step / (steps - 1))
-        loss = F.cross_entropy(net(images), labels)
-        if (added := penalty(net)) is not None:
-            loss = loss + added
-        optimizer.zero_grad()
-        loss.backward()
-        before_step(net)
-        optimizer.step()
-        after_step(net)
+        take_step(net, optimizer, images, labels)

@@ -42,9 +42,10 @@ def _methods() -> dict[str, str]:
 
 
 def _models() -> dict[str, str]:
+    from bitlens.models.dense import DENSE_NETS
     from bitlens.models.nets import NETS
 
-    return {name: f"{net.about} ({net.paper})" for name, net in NETS.items()}
+    return {name: f"{net.about} ({net.paper})" for name, net in (NETS | DENSE_NETS).items()}
 
 
 def _data() -> dict[str, str]:

@@ -93,10 +93,11 @@ def _train(
     if int(os.environ.get("RANK", "0")):
         return  # the group is gone by now; torchrun's variable still tells which process this is
     screen = console()
-    screen.print(layer_table(read_run(out).layers))
+    run = read_run(out)
+    screen.print(layer_table(run.layers))
     latent, packed = done["bytes_latent"], done["bytes_packed"]
     screen.print(
-        f"test accuracy {100 * done['test_accuracy']:.2f} % on {done['test_images']} images, "
+        f"test {run.metric} {100 * done['test_accuracy']:.2f} % on {done['test_images']} images, "
         f"{done['seconds']:.0f} s; latent weights {size(latent)}, packed {size(packed)} "
         f"({ratio(latent, packed)} smaller)",
         soft_wrap=True,

@@ -41,7 +41,7 @@ def load(
         BitlensError: no such set, no train split, or bad rows; see `read_rows` and `assemble`.
     """
     repository, _, config = target.partition(":")
-    splits = _load_splits(repository, config or None)
+    splits = load_splits(repository, config or None)
     if "train" not in splits:
         held = ", ".join(map(str, splits)) or "none"
         raise BitlensError(f"hub:{target} has no train split, only {held}")
@@ -88,7 +88,13 @@ def _rows(splits: datasets.DatasetDict, split: str, target: str) -> Rows:
     return read_rows(dataset, where=lambda row: f"{source} row {row}", files=files, source=source)
 
 
-def _load_splits(repository: str, config: str | None) -> datasets.DatasetDict:
+def load_splits(repository: str, config: str | None) -> datasets.DatasetDict:
+    """The splits of a set, from the cache of `datasets` when the hub cannot be reached.
+
+    Raises:
+        Unreachable: the hub cannot be reached, quickly, and the set is not in the cache.
+        BitlensError: there is no such set, or it cannot be loaded.
+    """
     why = _unreachable(repository)
     try:
         if why is None:

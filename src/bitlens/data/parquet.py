@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def load(
         train, test = split_single(_read([place], memory_limit))
         notes = (*notes, _SINGLE_NOTE)
     elif place.is_dir():
-        train, test = (_read(files, memory_limit) for files in _split_files(place))
+        train, test = (_read(files, memory_limit) for files in split_files(place))
     else:
         raise BitlensError(f"{place} does not exist; parquet:PATH needs a file or a folder")
     return assemble(
@@ -53,7 +53,12 @@ def load(
     )
 
 
-def _split_files(folder: Path) -> tuple[list[Path], list[Path]]:
+def split_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The train and the test files of a folder, each in the order of their names.
+
+    Raises:
+        BitlensError: one of them is missing.
+    """
     train = _matching(folder, "train")
     test = next((files for split in _TEST_SPLITS if (files := _matching(folder, split))), [])
     missing = [split for split, files in (("train", train), ("test", test)) if not files]
@@ -75,15 +80,28 @@ def _matching(folder: Path, split: str) -> list[Path]:
 
 
 def _read(files: list[Path], memory_limit: int) -> Rows:
+    dataset, where = open_files(files, memory_limit)
+    source = str(files[0]) if len(files) == 1 else f"{files[0]} (and {len(files) - 1} more)"
+    return read_rows(dataset, where=where, files=tuple(files), source=source)
+
+
+def open_files(
+    files: list[Path], memory_limit: int
+) -> tuple[datasets.Dataset, Callable[[int], str]]:
+    """All rows of some files in their order, and what says in words where row `i` is stored.
+
+    Files of more than `memory_limit` bytes together are read through the cache of `datasets`.
+
+    Raises:
+        BitlensError: a file is damaged, or has other columns than the first; it is named.
+    """
     ends = list(accumulate(_count_rows(file) for file in files))
 
     def where(row: int) -> str:
         at = bisect_right(ends, row)
         return f"{files[at]} row {row - (ends[at - 1] if at else 0)}"
 
-    source = str(files[0]) if len(files) == 1 else f"{files[0]} (and {len(files) - 1} more)"
-    dataset = _open(files, memory_limit)
-    return read_rows(dataset, where=where, files=tuple(files), source=source)
+    return _open(files, memory_limit), where
 
 
 def _open(files: list[Path], memory_limit: int) -> datasets.Dataset:

@@ -7,6 +7,8 @@ picture can be answered at once.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -44,6 +46,59 @@ def read_picture(path: Path, *, height: int, width: int, channels: int) -> npt.N
     Raises:
         BitlensError: the file cannot be read or holds no image of 8 bits per channel; it is named.
     """
+    image = _read(path, channels, lambda image: fit(image, width, height))
+    return _planes(image, channels)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Framed:
+    """A whole picture in a net's frame.
+
+    Attributes:
+        pixels: uint8 (channels, height, width) as the net takes them; the picture is at the upper left.
+        inside: height and width of the picture in the frame, in pixels.
+        picture: the picture at its own size, mode L or RGB.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    inside: tuple[int, int]
+    picture: Image.Image
+
+
+def read_framed(path: Path, *, height: int, width: int, channels: int) -> Framed:
+    """One image file as a net takes it whose answer is a map of the whole picture.
+
+    Read as by `read_picture`, but nothing is cropped and the aspect is kept: the picture is scaled until it
+    just fits into the net's size (bilinear, antialiased) and stands at the upper left, and what is left at
+    the right or at the bottom repeats its last column or row, as dense nets pad their images. A picture of
+    the net's size is not changed.
+
+    Args:
+        path: an image file that Pillow can read.
+        height, width: of the net's images, in pixels.
+        channels: 1 for grey, 3 for color.
+
+    Raises:
+        BitlensError: as from `read_picture`, or a picture so long that its other side would vanish.
+    """
+    picture = _read(path, channels, lambda image: image)
+    scale = min(height / picture.height, width / picture.width)
+    inside = round(picture.height * scale), round(picture.width * scale)
+    if min(inside) < 1:
+        raise BitlensError(
+            f"{path}: {picture.width}x{picture.height} pixels leave no row or column of the picture at the "
+            f"net's {width}x{height}; cut the picture into parts"
+        )
+    scaled = picture
+    if picture.size != (inside[1], inside[0]):
+        scaled = picture.resize((inside[1], inside[0]), Image.Resampling.BILINEAR)
+    missing = ((0, 0), (0, height - inside[0]), (0, width - inside[1]))
+    pixels = np.pad(_planes(scaled, channels), missing, mode="edge")
+    return Framed(pixels=np.ascontiguousarray(pixels), inside=inside, picture=picture)
+
+
+def _read(path: Path, channels: int, place: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The image of a file, grey where the net wants it, as `place` lays it out."""
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             # Large pictures are told by a warning, and by an error from twice that size on.
@@ -53,11 +108,16 @@ def read_picture(path: Path, *, height: int, width: int, channels: int) -> npt.N
                 image = plain(stored)
             if image.mode == "RGB" and channels == 1:
                 image = image.convert("L")
-            pixels = np.asarray(fit(image, width, height))
+            return place(image)
     except OSError as error:
         raise BitlensError(f"{path}: {error.strerror or _reason(error)}") from error
     except Exception as why:  # each codec of Pillow raises errors of its own
         raise BitlensError(f"{path}: {_reason(why)}") from why
+
+
+def _planes(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
+    """Pixels (channels, h, w); one shade stands for all channels."""
+    pixels = np.asarray(image)
     if pixels.ndim == 2:
         return np.repeat(pixels[None], channels, axis=0)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))

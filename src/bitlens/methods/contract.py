@@ -66,7 +66,7 @@ class Sign(nn.Module):
 
 
 class TrainingOnly(nn.Module):
-    """Part of an activation binarizer that evaluation does not compute: it trains, and never ships."""
+    """Part of a net that evaluation does not compute: it trains, and never ships."""
 
 
 class ActivationBinarizer(nn.Module):

@@ -153,7 +153,7 @@ class PooledProjection(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
-        self.pool = halving_pool(stride)
+        self.pool = halving_pool(stride) if stride > 1 else nn.Identity()
         self.conv = nn.Conv2d(c_in, c_out, 1, bias=False)
         self.norm = nn.BatchNorm2d(c_out)
 
@@ -169,9 +169,10 @@ def shortcut_or_identity(make: ShortcutFactory, c_in: int, c_out: int, stride: i
     return make(c_in, c_out, stride)
 
 
-def conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution with zero padding `kernel // 2` and no bias, since batch norm follows it."""
-    return nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """A convolution whose zero padding keeps the size at stride 1; no bias, batch norm follows it."""
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, bias=False)
 
 
 class SingleUnit(nn.Module):
@@ -186,9 +187,10 @@ class SingleUnit(nn.Module):
         shortcut: ShortcutFactory,
         nonlinearity: Nonlinearity,
         kernel: int = 3,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = conv(c_in, c_out, kernel, stride)
+        self.conv = conv(c_in, c_out, kernel, stride, dilation)
         self.norm = nn.BatchNorm2d(c_out)
         self.shortcut = shortcut_or_identity(shortcut, c_in, c_out, stride)
         self.act = nonlinearity(c_out)

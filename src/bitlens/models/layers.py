@@ -24,7 +24,15 @@ Product = Callable[[Tensor, Tensor], Tensor]
 """A layer's product of padded codes and a weight, linear in both."""
 
 
-class BinaryLayer(nn.Module):
+class Penalized(nn.Module):
+    """A module that adds a term of its own to the loss."""
+
+    def penalty(self) -> Tensor | None:
+        """The term, of one element; None for nothing."""
+        raise NotImplementedError
+
+
+class BinaryLayer(Penalized):
     """What both layers share: latent weight, bias, binarizers and the weight's current view.
 
     In evaluation mode gradients reach the input and the bias, never the latent weight; to fine-tune
@@ -257,8 +265,9 @@ def after_step(net: nn.Module) -> None:
 
 
 def penalty(net: nn.Module) -> Tensor | None:
-    """The sum of what the methods add to the loss; None when none does."""
-    terms = [term for layer in _layers(net) if (term := layer.penalty()) is not None]
+    """The sum of what methods and other `Penalized` modules add to the loss; None when none does."""
+    found = (module.penalty() for module in net.modules() if isinstance(module, Penalized))
+    terms = [term.sum() for term in found if term is not None]
     return torch.stack(terms).sum() if terms else None
 
 

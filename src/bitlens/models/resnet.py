@@ -105,7 +105,49 @@ class ResNetPlan:
         return 2 ** (len(self.convs) - 1) * (4 if self.stem == "large" else 1)
 
 
-class ResNet(FloatNet):
+class ResidualTrunk(FloatNet):
+    """Stem and stages of residual units; what a net does with their maps is its own.
+
+    Attributes:
+        widths: channels of the stages' maps.
+    """
+
+    def __init__(
+        self,
+        plan: ResNetPlan,
+        *,
+        base: int,
+        channels: int,
+        nonlinearity: Nonlinearity,
+        dilate_last: bool = False,
+    ) -> None:
+        super().__init__()
+        large = plan.stem == "large"
+        self.stem = conv(channels, base, 7, 2) if large else conv(channels, base, 3)
+        self.stem_norm = nn.BatchNorm2d(base)
+        self.stem_act = nonlinearity(base) if plan.stem_act else nn.Identity()
+        self.stem_pool = nn.MaxPool2d(3, 2, padding=1) if large else nn.Identity()
+        self.widths = tuple(base * 2**stage for stage in range(len(plan.convs)))
+        last = len(self.widths) - 1
+        self.stages = nn.Sequential(
+            *(
+                (_dilated_stage if dilate_last and stage == last else _stage)(
+                    plan, stage, self.widths[max(stage - 1, 0)], c_out, nonlinearity
+                )
+                for stage, c_out in enumerate(self.widths)
+            )
+        )
+        projections = ("*.shortcut.conv",) if plan.shortcut == "fp1x1" else ()
+        gates = () if plan.unit == "plain" else ("*.gate.*",)
+        self.keep_float = ("stem", *projections, *gates)
+        self.blocks = plan.blocks
+
+    def stem_map(self, x: Tensor) -> Tensor:
+        """What the first stage reads of images `(n, channels, h, w)`."""
+        return self.stem_pool(self.stem_act(self.stem_norm(self.stem(x))))
+
+
+class ResNet(ResidualTrunk):
     """Stem, stages of residual units, global average pooling, linear classifier."""
 
     def __init__(
@@ -117,30 +159,15 @@ class ResNet(FloatNet):
         channels: int,
         nonlinearity: Nonlinearity,
     ) -> None:
-        super().__init__()
-        large = plan.stem == "large"
-        self.stem = conv(channels, base, 7, 2) if large else conv(channels, base, 3)
-        self.stem_norm = nn.BatchNorm2d(base)
-        self.stem_act = nonlinearity(base) if plan.stem_act else nn.Identity()
-        self.stem_pool = nn.MaxPool2d(3, 2, padding=1) if large else nn.Identity()
-        widths = [base * 2**stage for stage in range(len(plan.convs))]
-        self.stages = nn.Sequential(
-            *(
-                _stage(plan, stage, widths[max(stage - 1, 0)], c_out, nonlinearity)
-                for stage, c_out in enumerate(widths)
-            )
-        )
-        self.head_norm = nn.BatchNorm1d(widths[-1]) if plan.head_norm else nn.Identity()
-        self.head = nn.Linear(widths[-1], classes)
-        projections = ("*.shortcut.conv",) if plan.shortcut == "fp1x1" else ()
-        gates = () if plan.unit == "plain" else ("*.gate.*",)
-        self.keep_float = ("stem", *projections, *gates, "head")
-        self.blocks = plan.blocks
+        super().__init__(plan, base=base, channels=channels, nonlinearity=nonlinearity)
+        width = self.widths[-1]
+        self.head_norm = nn.BatchNorm1d(width) if plan.head_norm else nn.Identity()
+        self.head = nn.Linear(width, classes)
+        self.keep_float = (*self.keep_float, "head")
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(n, classes)` of images `(n, channels, h, w)`."""
-        x = self.stem_pool(self.stem_act(self.stem_norm(self.stem(x))))
-        return self.head(self.head_norm(self.stages(x).mean(dim=(2, 3))))
+        return self.head(self.head_norm(self.stages(self.stem_map(x)).mean(dim=(2, 3))))
 
 
 def _stage(
@@ -157,6 +184,30 @@ def _stage(
                 nonlinearity=nonlinearity,
             )
             for place in range(plan.convs[index] // plan.span)
+        )
+    )
+
+
+def _dilated_stage(
+    plan: ResNetPlan, index: int, c_in: int, c_out: int, nonlinearity: Nonlinearity
+) -> nn.Sequential:
+    """The stage with its stride taken out: every convolution still meets the pixels it met."""
+    if plan.unit_factory is not SingleUnit:
+        raise BitlensError(
+            "only a stage of plain units over one convolution can be dilated, but the plan has "
+            f"unit={plan.unit!r} and span={plan.span}"
+        )
+    return nn.Sequential(
+        *(
+            SingleUnit(
+                c_in if place == 0 else c_out,
+                c_out,
+                stride=1,
+                dilation=1 if place == 0 else 2,
+                shortcut=plan.shortcut_factory,
+                nonlinearity=nonlinearity,
+            )
+            for place in range(plan.convs[index])
         )
     )
 

@@ -49,7 +49,8 @@ class Summary:
     """Parameters outside the listed layers: norms, thresholds, slopes, a net's own tensors."""
     training_parameters: int
     """What methods learn besides to find weights and activations, and do not ship as such: scales that
-    replace computed ones, angles, a codebook, the factor of a covariance, a gradient's own network."""
+    replace computed ones, angles, a codebook, the factor of a covariance, a gradient's own network; and
+    any other `TrainingOnly` module."""
 
     @property
     def bytes_latent(self) -> int:
@@ -167,19 +168,20 @@ def _check_initialised(net: nn.Module) -> None:
 
 
 def _parts(layer: nn.Module) -> Iterator[nn.Module]:
-    """The modules a method puts inside a binary layer, which are no layers of their own."""
+    """The modules inside a binary layer, or for training only, which are no layers of their own."""
     if isinstance(layer, BinaryLayer):
         for part in (layer.weight_binarizer, layer.activation, layer.output):
             yield from () if part is None else part.modules()
+    elif isinstance(layer, TrainingOnly):
+        yield from layer.modules()
 
 
 def _training_only(layer: nn.Module) -> Iterator[nn.Parameter]:
-    """What a binary layer's method learns and does not ship as it is."""
+    """What is learned and does not ship as it is."""
     if isinstance(layer, BinaryLayer):
         yield from layer.weight_binarizer.parameters()
-        for part in layer.activation.modules():
-            if isinstance(part, TrainingOnly):
-                yield from part.parameters()
+    elif isinstance(layer, TrainingOnly):
+        yield from layer.parameters()
 
 
 def _parameters(layer: nn.Module) -> list[nn.Parameter]:

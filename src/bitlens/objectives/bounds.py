@@ -15,6 +15,14 @@ even with the best critic. Why the nat may be added: with r = p(u, v) / (p(u) p(
 h = r / (r + N), whose loss satisfies I = log N - L + N E[(1 + r/N) log(1 + r/N)] over the product of
 marginals; x log x is convex and E[1 + r/N] = 1 + 1/N, so the last term is at least
 (N + 1) log(1 + 1/N); any other critic has a larger L.
+
+Places of one image depend on each other, so with them among the negatives the two argue differently.
+NCE then bounds the divergence of the joint from what the negatives really are, not from the product of
+marginals: a score. InfoNCE stays a bound where one side is a function of the other, u = g(v), as a code
+is of what enters its sign, and the samples' order says nothing. Shuffle them: the positive's number i is
+then uniform and independent of all keys K, and L0 - L <= I(i; anchor | K). With v as keys this is at
+most H(u | K) <= H(u). With u as keys the anchor v depends on i through the key u_i alone, so it is at most
+H(u_i | K) <= H(u). And H(u) = I(u; v). The average over a region is no such function: a score again.
 """
 
 from __future__ import annotations
@@ -39,6 +47,21 @@ def info_nce(positive: Tensor, candidates: Tensor, negative: Tensor) -> Tensor:
     """
     others = candidates.masked_fill(~negative, -math.inf)
     return torch.logsumexp(torch.cat([positive[:, None], others], dim=1), dim=1) - positive
+
+
+def info_nce_of_all(candidates: Tensor, own: Tensor) -> Tensor:
+    """The same where the positive is one of the candidates and all others are negatives.
+
+    Keeps one matrix for the backward pass instead of four, which counts with thousands of anchors.
+
+    Args:
+        candidates: (n, m) scores against the candidate keys.
+        own: (n,) column of each anchor's positive.
+
+    Returns:
+        (n,) losses.
+    """
+    return F.cross_entropy(candidates, own, reduction="none")
 
 
 def nce(positive: Tensor, candidates: Tensor, negative: Tensor, log_z: Tensor) -> Tensor:

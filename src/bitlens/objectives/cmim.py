@@ -2,7 +2,8 @@
 
 For every chosen layer the pair (a_F, a_B = sgn(a_F)) of one and the same forward pass is pooled,
 embedded by trainable heads and contrasted: same image is a positive, different images are negatives.
-The loss is a contrastive lower bound on I(a_B; a_F), to be added to the task's loss with a weight.
+For dense prediction the samples are regions or locations of the maps instead (`pairs`). The loss is a
+contrastive lower bound on I(a_B; a_F), to be added to the task's loss with a weight.
 
 Source: Shang, Xu, Zong, Nie, Yan, "Network Binarization via Contrastive Learning", ECCV 2022
 (arXiv 2207.02970). `preset="released"` follows the authors' published program instead, which contrasts
@@ -18,9 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.errors import BitlensError, unknown
+from bitlens.objectives.anchors import AnchorDraw, Anchors
 from bitlens.objectives.config import PRESETS, CMIMConfig
 from bitlens.objectives.contrast import Contrast
 from bitlens.objectives.negatives import Batch
+from bitlens.objectives.samples import samples_of
 from bitlens.objectives.taps import NetTap, SignTaps, last_linear
 from bitlens.objectives.teacher import Teacher
 from bitlens.objectives.term import Term
@@ -37,7 +40,7 @@ class CMIM(nn.Module):
         preset: a key of `PRESETS`, the settings to start from.
         teacher: float net, for `partner="teacher"`; frozen and kept in evaluation mode.
         dataset_size: number of training images, for `source="bank"`.
-        seed: of the heads, the bank and its draws.
+        seed: of the heads, the bank and all draws.
         **overrides: fields of `CMIMConfig` that differ from the preset.
 
     Raises:
@@ -83,12 +86,14 @@ class CMIM(nn.Module):
         seed: int,
     ) -> None:
         self.config = config
+        # Registered for dense pairs alone: an objective of images has no state of a draw.
+        self.draw = None if config.pairs == "image" else AnchorDraw(config.anchors, seed)
         if config.partner == "teacher" and teacher is None:
             raise BitlensError("cmim: partner='teacher' contrasts with a float net; pass teacher=")
         if config.partner == "latent" and teacher is not None:
             raise BitlensError("cmim: a teacher was given but partner='latent' never looks at it")
         if teacher is None:
-            taps = SignTaps(net, config.layers, config.pool)
+            taps = SignTaps(net, config.layers, samples_of(config, self.draw))
             self.names = taps.names
             pairs = [(k, k) for k in taps.features]
             self._taps: SignTaps | NetTap = taps
@@ -121,16 +126,19 @@ class CMIM(nn.Module):
 
         Args:
             labels: (n,) classes, needed for `exclude="class"`.
-            indices: (n,) positions in the training set, needed for `source="bank"`.
+            indices: (n,) positions in the training set, needed for `source="bank"`; a queue that
+                reaches into the epoch before recognises a sample by them.
 
         Raises:
             BitlensError: no forward pass since the last call, or labels or indices missing.
         """
         batch = Batch.over_ranks(labels, indices)
         done = [
-            contrast(u, v, batch)
-            for contrast, (u, v) in zip(self.contrasts, self._features(), strict=True)
+            contrast(u, v, batch if anchors is None else anchors.batch(batch))
+            for contrast, (u, v, anchors) in zip(self.contrasts, self._features(), strict=True)
         ]
+        if self.draw is not None and self.training:
+            self.draw.advance()
         weighted = list(zip(self.layer_weights, done, strict=True))
         return Term(
             loss=torch.stack([w * c.loss for w, c in weighted]).sum(),
@@ -140,18 +148,19 @@ class CMIM(nn.Module):
             layers={name: c.bound for name, c in zip(self.names, done, strict=True)},
         )
 
-    def _features(self) -> list[tuple[Tensor, Tensor]]:
-        """Pairs (u, v) of flat features: binary side first, float side second."""
+    def _features(self) -> list[tuple[Tensor, Tensor, Anchors | None]]:
+        """Rows of features of the binary side, of the float side, and which samples they are."""
+        raw: list[tuple[Tensor, Tensor, Anchors | None]]
         if isinstance(self._taps, NetTap):
             images, _, feature = self._taps.take()
             assert self._teacher is not None
-            raw = [(feature, self._teacher.feature(images))]
+            raw = [(feature, self._teacher.feature(images), None)]
         else:
-            raw = [(a_b, a_f) for a_f, a_b in self._taps.take()]
+            raw = [(a_b, a_f, anchors) for a_f, a_b, anchors in self._taps.take()]
         if self.config.grad == "binary-only":
-            return [(u, v.detach()) for u, v in raw]
+            return [(u, v.detach(), anchors) for u, v, anchors in raw]
         if self.config.grad == "float-only":
-            return [(u.detach(), v) for u, v in raw]
+            return [(u.detach(), v, anchors) for u, v, anchors in raw]
         return raw
 
 

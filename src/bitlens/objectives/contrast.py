@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.errors import BitlensError
-from bitlens.objectives.bounds import ceiling, info_nce, nce
+from bitlens.objectives.bounds import ceiling, info_nce, info_nce_of_all, nce
 from bitlens.objectives.config import CMIMConfig
 from bitlens.objectives.gather import gather
 from bitlens.objectives.heads import Head
@@ -70,18 +70,20 @@ class Contrast(nn.Module):
 
     @property
     def valid(self) -> bool:
-        """Whether the reported number is a bound: fresh negatives from the product of marginals."""
-        return self.u_keys.exact and self.config.exclude == "instance"
+        """Whether the reported number is a bound: see `bitlens.objectives.bounds`."""
+        fresh = self.u_keys.exact and self.config.exclude == "instance"
+        codes = self.config.pairs == "location" and self.config.loss == "infonce"
+        return fresh and (self.config.pairs == "image" or codes)
 
     def forward(self, u: Tensor, v: Tensor, batch: Batch) -> Contrasted:
-        """Contrast u (n, ku) with v (n, kv), row i of both from the same image."""
+        """Contrast u (n, ku) with v (n, kv), row i of both from the same sample."""
         if len(u) != len(v):
             raise BitlensError(f"contrast: u has {len(u)} rows and v {len(v)}; they must be paired")
         # Differences of scores near their ceiling vanish in the 8 bits of bfloat16.
         with torch.autocast(u.device.type, enabled=False):
             u_point, v_point = self.u_head(u), self.v_head(v)
-            from_u = self._side(0, u_point, self.v_keys(v_point, batch))
-            from_v = self._side(1, v_point, self.u_keys(u_point, batch))
+            from_u = self._side(0, u_point, self.v_keys(v_point, batch), batch)
+            from_v = self._side(1, v_point, self.u_keys(u_point, batch), batch)
             if self.training:
                 self.u_keys.update(u_point, batch)
                 self.v_keys.update(v_point, batch)
@@ -91,9 +93,10 @@ class Contrast(nn.Module):
             ceiling=(from_u.ceiling + from_v.ceiling) / 2,
         )
 
-    def _side(self, side: int, anchors: Tensor, keys: Keys) -> Contrasted:
+    def _side(self, side: int, anchors: Tensor, keys: Keys, batch: Batch) -> Contrasted:
         counts = keys.negative.sum(1)
-        if int(counts.min()) == 0:
+        # A process may hold none of the anchors that were drawn from all processes' maps.
+        if len(counts) and int(counts.min()) == 0:
             raise BitlensError(
                 f"cmim: an image of this batch of {len(anchors)} has no negative (exclude="
                 f"{self.config.exclude!r}); use a larger batch, a bank, or exclude='instance'"
@@ -101,14 +104,18 @@ class Contrast(nn.Module):
         scaled = anchors * self.log_temperature.neg().exp()
         positive = (scaled * keys.positives).sum(1)
         candidates = scaled @ keys.candidates.T
-        if self.config.loss == "infonce":
+        if self.config.loss == "infonce" and keys.own is not None:
+            losses = info_nce_of_all(candidates, keys.own)
+        elif self.config.loss == "infonce":
             losses = info_nce(positive, candidates, keys.negative)
         else:
             self._start(side, candidates, keys.negative)
             losses = nce(positive, candidates, keys.negative, self.log_z[side])
         top = ceiling(counts, loss=self.config.loss).to(losses.dtype)
         return Contrasted(
-            loss=losses.mean(), bound=(top - losses.detach()).mean(), ceiling=top.mean()
+            loss=batch.mean(losses),
+            bound=batch.mean(top - losses.detach()),
+            ceiling=batch.mean(top),
         )
 
     @torch.no_grad()

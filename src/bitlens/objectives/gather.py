@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -61,6 +62,16 @@ def gather(x: Tensor) -> Tensor:
     if world()[1] == 1:
         return x
     return _Gather.apply(x) if x.requires_grad else _gathered(x)  # pyrefly: ignore[bad-return]
+
+
+def gather_shares(x: Tensor, counts: Sequence[int]) -> Tensor:
+    """The same where rank r holds counts[r] rows, as every rank knows: (sum of counts, ...)."""
+    if len(counts) == 1 or len(set(counts)) == 1:
+        return gather(x)
+    most = max(counts)
+    padding = x.new_zeros(most - len(x), *x.shape[1:])
+    parts = gather(torch.cat([x, padding])).split(most)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
 def total(x: Tensor) -> Tensor:

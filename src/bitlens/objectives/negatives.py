@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitlens.errors import BitlensError
-from bitlens.objectives.gather import gather, world
+from bitlens.objectives.gather import gather, gather_shares, world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +23,23 @@ class Keys:
     positives: Tensor
     candidates: Tensor
     negative: Tensor
+    own: Tensor | None = None
+    """(n,) where each anchor's positive stands among the candidates, if all others are negatives."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The images of one step: their labels and data-set indices, here and over all ranks."""
+    """The samples of one step: their labels and data-set indices, here and over all ranks.
+
+    A sample is an image, or a place of one; then its index tells image and place.
+    """
 
     labels: Tensor | None
     indices: Tensor | None
     all_labels: Tensor | None
     all_indices: Tensor | None
+    counts: tuple[int, ...] | None = None
+    """Samples of each rank; None where all have as many."""
     _others: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -45,16 +52,31 @@ class Batch:
             all_indices=None if indices is None else gather(indices),
         )
 
-    def others(self, keys: Tensor, processes: int, exclude: str) -> Tensor:
-        """(n, processes n) mask of the images that may stand against each of the n local ones.
+    def gather(self, x: Tensor) -> Tensor:
+        """Rows of all ranks' samples from the rows of this rank's, with gradient."""
+        return gather(x) if self.counts is None else gather_shares(x, self.counts)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Share of this rank in the mean over all samples: the mean of all ranks' shares is that."""
+        if self.counts is None or len(set(self.counts)) == 1:
+            return values.mean()
+        return values.sum() * (len(self.counts) / sum(self.counts))
+
+    def numbers(self, keys: Tensor) -> Tensor:
+        """(n,) numbers of the local samples among those of all ranks."""
+        count, (rank, _) = len(keys), world()
+        first = rank * count if self.counts is None else sum(self.counts[:rank])
+        return torch.arange(first, first + count, device=keys.device)
+
+    def others(self, keys: Tensor, everyone: int, exclude: str) -> Tensor:
+        """(n, everyone) mask of the samples that may stand against each of the n local ones.
 
         Every layer and side of a step asks for the same mask, so it is made once.
         """
         if exclude not in self._others:
-            count = len(keys)
-            everyone = torch.arange(processes * count, device=keys.device)
-            rank, _ = world()
-            mask = everyone[rank * count : (rank + 1) * count, None] != everyone[None, :]
+            mask = (
+                self.numbers(keys)[:, None] != torch.arange(everyone, device=keys.device)[None, :]
+            )
             if exclude == "class":
                 mask &= allowed(self.labels, self.all_labels, "labels")
             self._others[exclude] = mask
@@ -69,7 +91,7 @@ def allowed(own: Tensor | None, others: Tensor | None, what: str) -> Tensor:
 
 
 class BatchNegatives(nn.Module):
-    """Every other image of the (global) batch."""
+    """Every other sample of the (global) batch."""
 
     exact = True
     """Keys are as fresh as the anchors."""
@@ -79,10 +101,12 @@ class BatchNegatives(nn.Module):
         self.exclude = exclude
 
     def forward(self, keys: Tensor, batch: Batch) -> Keys:
-        """Keys (n, d), the other side's embeddings of the same images, with gradient."""
-        everyone = gather(keys)
-        negative = batch.others(keys, len(everyone) // len(keys), self.exclude)
-        return Keys(positives=keys, candidates=everyone, negative=negative)
+        """Keys (n, d), the other side's embeddings of the same samples, with gradient."""
+        everyone = batch.gather(keys)
+        negative = batch.others(keys, len(everyone), self.exclude)
+        dense = batch.counts is not None and self.exclude == "instance"
+        own = batch.numbers(keys) if dense else None
+        return Keys(positives=keys, candidates=everyone, negative=negative, own=own)
 
     def update(self, keys: Tensor, batch: Batch) -> None:
         """Nothing to remember."""
@@ -92,7 +116,8 @@ class QueueNegatives(nn.Module):
     """The last `length` keys of earlier steps, detached; the positive is the fresh key.
 
     Beside each key stands what may not meet it: its label where classes are excluded, else its
-    data-set index, because a queue that reaches into the epoch before holds images of this batch.
+    data-set index (and place), because a queue that reaches into the epoch before holds images of this
+    batch.
     """
 
     exact = False
@@ -123,7 +148,7 @@ class QueueNegatives(nn.Module):
     @torch.no_grad()
     def update(self, keys: Tensor, batch: Batch) -> None:
         """Push this step's keys of all ranks; the oldest fall out."""
-        fresh = gather(keys.detach())[-len(self.queue) :]
+        fresh = batch.gather(keys.detach())[-len(self.queue) :]
         known = batch.all_labels if self.exclude == "class" else batch.all_indices
         owners = self.owners.new_full((len(fresh),), -1) if known is None else known[-len(fresh) :]
         held = int(self.filled)

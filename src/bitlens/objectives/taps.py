@@ -14,37 +14,38 @@ from bitlens.errors import BitlensError, near
 from bitlens.methods.contract import Sign
 from bitlens.models.convert import matches
 from bitlens.models.layers import BinaryConv2d, BinaryLinear, binary_layers
-from bitlens.objectives.heads import pool_features
+from bitlens.objectives.anchors import Anchors
+from bitlens.objectives.samples import Samples
 
 
 class SignTaps:
-    """Pools (a_F, a_B) of chosen binary layers during training forwards.
+    """Takes samples of (a_F, a_B) of chosen binary layers during training forwards.
 
-    Pooling happens in the forward pass and not when the pairs are taken: a node made there runs after
+    Sampling happens in the forward pass and not when the pairs are taken: a node made there runs after
     the layer's own in the backward pass, so its gradient is added in place to a map that exists.
     """
 
-    def __init__(self, net: nn.Module, layers: str, grid: int) -> None:
+    def __init__(self, net: nn.Module, layers: str, samples: Samples) -> None:
         found = _unshared(binary_layers(net))
         if not found:
             raise BitlensError(
                 "cmim: the net has no binary layer; call bitlens.binarize(net) first"
             )
         self.names = _choose(list(found), layers)
-        self.features = [_features(found[name], grid) for name in self.names]
-        """Columns of each layer's pooled activations."""
+        self.features = [samples.columns(found[name]) for name in self.names]
+        """Columns of each layer's samples."""
         self._seen: dict[str, Any] = {}
         handles = [net.register_forward_pre_hook(_Forget(self._seen))]
-        for name in self.names:
+        for number, name in enumerate(self.names):
             layer = found[name]
-            recorder = _PairRecorder(name, self._seen, grid)
+            recorder = _PairRecorder(number, name, self._seen, samples)
             handles.append(layer.activation.sign.register_forward_hook(recorder))
             if isinstance(layer, BinaryLinear):
                 handles.append(layer.register_forward_pre_hook(recorder.keep_shape))
         weakref.finalize(self, _remove, handles)
 
-    def take(self) -> list[tuple[Tensor, Tensor]]:
-        """Pairs of pooled (a_F, a_B) of the last training forward, layer by layer; forgets them."""
+    def take(self) -> list[tuple[Tensor, Tensor, Anchors | None]]:
+        """Rows of a_F, rows of a_B and which samples they are, layer by layer; forgets them."""
         missing = [name for name in self.names if name not in self._seen]
         if missing:
             raise BitlensError(
@@ -96,23 +97,26 @@ class _Recorder:
 
 
 class _PairRecorder:
-    """Hook that keeps the pooled pair of one `Sign` under the layer's name."""
+    """Hook that keeps the samples of one `Sign`'s pair under the layer's name."""
 
-    def __init__(self, name: str, seen: dict[str, Any], grid: int) -> None:
-        self.name, self.seen, self.grid = name, seen, grid
-        self.shape: torch.Size | None = None
+    def __init__(self, number: int, name: str, seen: dict[str, Any], samples: Samples) -> None:
+        self.number, self.name, self.seen, self.samples = number, name, seen, samples
+        self.shape: tuple[int, ...] | None = None
 
     def keep_shape(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """Remember which rows belong to one image: a linear layer flattens them before the sign."""
-        self.shape = inputs[0].shape
+        x = inputs[0]
+        # With channels last, positions in rows and columns must not pass for a map (n, c, h, w).
+        self.shape = (len(x), x.shape[1:-1].numel(), x.shape[-1]) if x.dim() == 4 else x.shape
 
     def __call__(self, module: Sign, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if module.training and torch.is_grad_enabled():
             a_f, a_b = (
-                pool_features(a if self.shape is None else a.view(self.shape), self.grid)
-                for a in (inputs[0], output)
+                a if self.shape is None else a.view(self.shape) for a in (inputs[0], output)
             )
-            self.seen[self.name] = (a_f, a_b)
+            anchors = self.samples.choose(self.number, a_f)
+            rows = (self.samples.take(a, anchors) for a in (a_f, a_b))
+            self.seen[self.name] = (*rows, anchors)
 
 
 class _Forget:
@@ -128,10 +132,6 @@ class _Forget:
 def _remove(handles: list[RemovableHandle]) -> None:
     for handle in handles:
         handle.remove()
-
-
-def _features(layer: BinaryConv2d | BinaryLinear, grid: int) -> int:
-    return layer.in_features if isinstance(layer, BinaryLinear) else layer.in_channels * grid**2
 
 
 def last_linear(net: nn.Module) -> nn.Linear | BinaryLinear:

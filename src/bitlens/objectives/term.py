@@ -17,7 +17,7 @@ class Term:
             same weights as the loss; None for objectives that bound nothing.
         ceiling: the largest value `bound` can take, nats.
         valid: False when `bound` is only a score: negatives were not drawn from the product of
-            marginals (same class left out) or their keys are stale.
+            marginals (same class left out, regions of one image) or their keys are stale.
         layers: the bound of each layer, nats.
     """
 

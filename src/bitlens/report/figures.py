@@ -30,10 +30,15 @@ class Measure:
     """Whether `train` has an added objective in it, so that the two cannot share an axis then."""
 
 
-ACCURACY = Measure(field="eval_accuracy", train="train_accuracy", axis="accuracy", form=".2%")
-LOSS = Measure(field="eval_loss", train="train_loss", axis="cross-entropy loss", pure=True)
+LOSS = Measure(field="eval_loss", train="train_loss", axis="loss", pure=True)
 FLIPS = Measure(field="flip_rate", axis="signs flipped in the epoch", form=".2%")
 ENTROPY = Measure(field="code_entropy", axis="entropy of a sign (bits)")
+
+
+def headline(metric: str) -> Measure:
+    """The tasks' headline metric; only accuracy is measured in the same way while training."""
+    train = "train_accuracy" if metric == "accuracy" else None
+    return Measure(field="eval_accuracy", train=train, axis=metric, form=".2%")
 
 
 def interval_figure(comparison: Comparison, standings: Sequence[Standing]) -> go.Figure | None:
@@ -70,7 +75,7 @@ def accuracy_figure(comparison: Comparison) -> go.Figure | None:
     if sum(len(values) for values in found.values()) < 2:
         return None
     colors = variant_colors(comparison)
-    figure = frame("test accuracy", "", height=110 + 64 * len(found))
+    figure = frame(f"test {comparison.metric}", "", height=110 + 64 * len(found))
     for row, (name, values) in enumerate(found.items()):
         seeds = sorted(values)
         figure.add_scatter(

@@ -9,7 +9,7 @@ from typing import Any
 
 from bitlens.errors import BitlensError
 
-SCHEMA = 2
+SCHEMA = 3
 """The newest version of the run folder's files that this package reads."""
 
 

@@ -198,7 +198,7 @@ class Progress:
         lines = [head, Text(f"  now        {numbers}", "cyan")] if numbers else [head]
         if self._last:
             lines.append(Text(f"  epoch {self._last['epoch']:<5}{epoch_numbers(self._last)}"))
-            lines.append(Text(f"  accuracy   {sparkline(self._accuracies)}", "green"))
+            lines.append(Text(f"  {_metric(self._last):<11}{sparkline(self._accuracies)}", "green"))
         if self._plane:
             lines.append(Text(f"  {self._plane}", "magenta"))
         return Group(*lines)
@@ -211,12 +211,17 @@ def epoch_numbers(row: Mapping[str, Any]) -> str:
         ("train loss", _shown(row, "train_loss", "{:.3f}")),
         ("acc", _percent(row, "train_accuracy", 1)),
         (f"{split} loss", _shown(row, "eval_loss", "{:.3f}")),
-        (f"{split} acc", _percent(row, "eval_accuracy", 2)),
+        (f"{split} {_metric(row)}", _percent(row, "eval_accuracy", 2)),
         ("flips", _percent(row, "flip_rate", 2)),
         ("score" if row.get("bound_valid") is False else "bound", _bound(row)),
         ("", _shown(row, "seconds", "{:.1f} s")),
         ("", _shown(row, "images_per_second", "{:.0f} img/s")),
     )
+
+
+def _metric(row: Mapping[str, Any]) -> str:
+    """Short name of what `eval_accuracy` is."""
+    return {"miou": "mIoU", "delta1": "δ1"}.get(row.get("metric", ""), "acc")
 
 
 def sparkline(values: list[float], width: int = 40) -> str:

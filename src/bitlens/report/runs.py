@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import BitlensError, unknown
-from bitlens.report.json_files import check_schema, demand, read_json, read_json_lines
+from bitlens.report.json_files import SCHEMA, check_schema, demand, read_json, read_json_lines
 from bitlens.report.plane import FILE as PLANE_FILE
 from bitlens.report.plane import Plane, read_plane
 
@@ -27,6 +27,8 @@ SUMMARY_NUMBERS = (
     *("test_accuracy", "validation_accuracy", "test_loss", "seconds", "step_ms"),
     *("parameters", "bytes_latent", "bytes_packed", "bound", "ceiling"),
 )
+METRICS = {"accuracy": "accuracy", "miou": "mIoU", "delta1": "δ < 1.25"}
+"""How headline metrics are written."""
 CSV_NUMBERS = {
     **dict.fromkeys(("seed", "epochs", "train_images", "threads"), int),
     **dict.fromkeys(("weight", "distill_weight", "test_accuracy", "validation_accuracy"), float),
@@ -71,8 +73,14 @@ class Run:
         return self.metrics[-1]["epoch"] if self.metrics else 0
 
     @property
+    def metric(self) -> str:
+        """What its accuracy is: the name of its task's headline metric."""
+        found = (self.summary or {}).get("metric") or (self.metrics or [{}])[-1].get("metric")
+        return METRICS.get(found or "accuracy", "accuracy")
+
+    @property
     def test_accuracy(self) -> float | None:
-        """Accuracy on the test split as a fraction; None while unfinished or not measured."""
+        """The headline metric on the test split as a fraction; None while unfinished or not measured."""
         return self.measured("test_accuracy")
 
     @property
@@ -93,6 +101,12 @@ class Comparison:
     variants: dict[str, tuple[Run, ...]]
     absent: dict[str, tuple[str, ...]]
     """Run folders that were announced but have not been started, by variant."""
+
+    @property
+    def metric(self) -> str:
+        """What the runs' accuracies are; several tasks in one comparison have no common name."""
+        names = {run.metric for run in self.runs}
+        return names.pop() if len(names) == 1 else "headline metric"
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -210,16 +224,21 @@ def _read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _in_new_fields(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Schema 1 in the fields of schema 2: what a teacher's outputs teach was an objective then.
+    """An older schema in the fields of the newest; training reads them in the same way.
 
-    Runs of both schemas may lie in one comparison, and seeds of one variant are told by equal recipes.
+    Runs of several schemas may lie in one comparison, and seeds of one variant are told by equal recipes.
     """
-    if recipe["schema"] != 1:
-        return recipe
-    new = {"start": "", "distill": "none", "distill_weight": 0.0, **recipe, "schema": 2}
-    if new.get("objective") in ("logit-kd", "distribution") and "weight" in new:
-        new |= {"distill": new["objective"], "distill_weight": new["weight"]}
-        new |= {"objective": "none", "weight": 0.0}
+    new = dict(recipe)
+    if recipe["schema"] == 1:
+        new = {"start": "", "distill": "none", "distill_weight": 0.0, **new}
+        if new.get("objective") in ("logit-kd", "distribution") and "weight" in new:
+            new |= {"distill": new["objective"], "distill_weight": new["weight"]}
+            new |= {"objective": "none", "weight": 0.0}
+    if recipe["schema"] < SCHEMA:
+        dense = {"depth_loss": "l1", "depth_weight": 1.0, "balance": "fixed", "bottleneck": 0.0}
+        new = {"task": "classify", "dense": dense, **new, "schema": SCHEMA}
+        if isinstance(new.get("cmim"), dict):
+            new["cmim"] = {"pairs": "image", "anchors": 1024, **new["cmim"]}
     return new
 
 

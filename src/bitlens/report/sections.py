@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from bitlens.report import tables
 from bitlens.report.figures import (
-    ACCURACY,
     ENTROPY,
     FLIPS,
     LOSS,
     accuracy_figure,
     curve_figure,
+    headline,
     interval_figure,
     with_objective,
 )
@@ -85,7 +85,9 @@ def _head(comparison: Comparison, stands: Sequence[Standing]) -> Iterator[Html]:
         if stand.sentence is not None
     ]
     if not sentences:
-        sentences = [tag("p", _alone(stand), classes="verdict") for stand in stands]
+        sentences = [
+            tag("p", _alone(stand, comparison.metric), classes="verdict") for stand in stands
+        ]
     yield tag("div", *sentences, classes="verdicts")
 
 
@@ -96,10 +98,10 @@ def direction(difference: PairedDifference | None) -> str:
     return "better" if difference.low > 0 else "worse" if difference.high < 0 else "open"
 
 
-def _alone(stand: Standing) -> str:
+def _alone(stand: Standing, metric: str) -> str:
     if stand.accuracy is None:
-        return f"{stand.variant}: no run has finished, so there is no test accuracy yet"
-    return f"{stand.variant}: {spread(stand.accuracy)} test accuracy (n = {stand.accuracy.n})"
+        return f"{stand.variant}: no run has finished, so there is no test {metric} yet"
+    return f"{stand.variant}: {spread(stand.accuracy)} test {metric} (n = {stand.accuracy.n})"
 
 
 def _notes(warnings: Sequence[str]) -> Html:
@@ -126,7 +128,7 @@ def _accuracy(comparison: Comparison, stands: Sequence[Standing]) -> Html:
                 ),
                 plot(
                     accuracy_figure(comparison),
-                    "Test accuracy of each seed",
+                    f"Test {comparison.metric} of each seed",
                     "A dot is one finished run, the bar is the mean.",
                     source,
                 ),
@@ -148,12 +150,13 @@ def _scope(stands: Sequence[Standing]) -> Html:
 
 def _learning(comparison: Comparison) -> Html:
     source = provenance(*comparison.variants.values(), split=splits(comparison.runs))
+    title = f"{SECTIONS['accuracy'] if comparison.metric == 'accuracy' else comparison.metric} over epochs"
     told = "Thick: mean of the finished runs; thin: seeds; dashed: training, mean."
     left_out = " No training loss where an objective is added to it: the two are not comparable."
     if not with_objective(comparison.runs):
         left_out = ""
     return _pair(
-        plot(curve_figure(comparison, ACCURACY), "Accuracy over epochs", told, source),
+        plot(curve_figure(comparison, headline(comparison.metric)), title, told, source),
         plot(curve_figure(comparison, LOSS), "Loss over epochs", told + left_out, source),
     )
 

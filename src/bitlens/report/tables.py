@@ -27,7 +27,13 @@ DATA_FIELDS = ("train_images", "test_images", "data_note")
 
 def variants_table(comparison: Comparison, standings: Sequence[Standing]) -> Html:
     """Accuracy and paired difference of each variant."""
-    head = ("variant", "n", "test accuracy", "difference, 95 % CI (points)", "time per run")
+    head = (
+        "variant",
+        "n",
+        f"test {comparison.metric}",
+        "difference, 95 % CI (points)",
+        "time per run",
+    )
     rows = [
         (
             tag("b", standing.variant),
@@ -100,7 +106,8 @@ def recipe_differences(comparison: Comparison) -> Html:
 
 def runs_table(comparison: Comparison) -> Html:
     """Every run, finished or not, and those that were announced and never started."""
-    head = ("variant", "seed", "state", "test accuracy", "last epoch's accuracy", "bound (nats)")
+    metric = comparison.metric
+    head = ("variant", "seed", "state", f"test {metric}", f"last epoch's {metric}", "bound (nats)")
     rows, classes = [], []
     for name, runs in comparison.variants.items():
         for run in runs:

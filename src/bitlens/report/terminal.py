@@ -67,7 +67,7 @@ def comparison_table(comparison: Comparison) -> Table:
     )
     table.add_column("variant", no_wrap=True)
     table.add_column("n", justify="right")
-    table.add_column("test accuracy", justify="right", no_wrap=True)
+    table.add_column(f"test {comparison.metric}", justify="right", no_wrap=True)
     table.add_column("difference, 95 % CI (points)", justify="right")
     table.add_column("time per run", justify="right", no_wrap=True)
     table.add_column("unfinished", justify="right")

@@ -1,101 +1,62 @@
-"""Classification: net and losses in one module, and top-1 evaluation.
-
-One module holds the net and what is added to its loss, so one `parameters()` call feeds the optimizer
-and one DDP wrapper averages everything: heads that are never trained cannot happen by omission.
-"""
+"""Classification: cross-entropy, and top-1 evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
-from bitlens.models.layers import penalty
-from bitlens.objectives.term import Term
+from bitlens.tasks.step import Task
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepOutput:
-    """One training step: total loss, task loss, logits (n, classes), and what was added to the loss."""
+class ClassifyTask(Task):
+    """One class per image; truth is int64 (n,)."""
 
-    loss: Tensor
-    task_loss: Tensor
-    logits: Tensor
-    term: Term | None
-    """The objective's."""
-    distilled: Term | None = None
-    """The distillation's."""
-
-
-class ClassifyTask(nn.Module):
-    """The sum of a net's losses on one batch.
-
-    loss = hard_labels * cross-entropy + weight * objective + distill_weight * distillation + the
-    method's own penalty.
-    """
+    headline = "accuracy"
 
     def __init__(
         self,
         net: nn.Module,
-        objective: nn.Module | None,
+        objective: nn.Module | None = None,
         *,
-        weight: float,
-        distillation: nn.Module | None = None,
-        distill_weight: float = 0.0,
-        hard_labels: float = 1.0,
         label_smoothing: float = 0.0,
+        **parts: Any,
     ) -> None:
-        super().__init__()
-        self.net = net
-        self.objective = objective
-        self.distillation = distillation
-        self.weight, self.distill_weight = weight, distill_weight
-        self.hard_labels, self.label_smoothing = hard_labels, label_smoothing
+        super().__init__(net, objective, **parts)
+        self.label_smoothing = label_smoothing
 
-    def forward(self, images: Tensor, labels: Tensor, indices: Tensor) -> StepOutput:
-        """One forward pass of the net, and the losses on it.
+    def task_loss(self, outputs: Tensor, truth: Tensor) -> Tensor:
+        """Cross-entropy of logits (n, classes), nats."""
+        return F.cross_entropy(outputs, truth, label_smoothing=self.label_smoothing)
 
-        Args:
-            images: (n, c, h, w) float.
-            labels: (n,) classes.
-            indices: (n,) positions in the training set.
-        """
-        logits = self.net(images)
-        task_loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        loss = self.hard_labels * task_loss
-        if (added := penalty(self.net)) is not None:
-            loss = loss + added
-        term = None
-        if self.objective is not None:
-            term = self.objective(labels=labels, indices=indices)
-            loss = loss + self.weight * term.loss
-        distilled = None
-        if self.distillation is not None:
-            distilled = self.distillation(labels=labels, indices=indices)
-            loss = loss + self.distill_weight * distilled.loss
-        return StepOutput(
-            loss=loss, task_loss=task_loss, logits=logits, term=term, distilled=distilled
-        )
+    def score(self, outputs: Tensor, truth: Tensor) -> Tensor:
+        """Share of images whose largest logit is their class."""
+        return (outputs.argmax(1) == truth).float().mean()
+
+    def labels(self, truth: Tensor) -> Tensor:
+        """The classes themselves."""
+        return truth
+
+    def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """`accuracy` and `loss` of the net; see `evaluate`."""
+        accuracy, loss = evaluate(self.net, batches)
+        return {"accuracy": accuracy, "loss": loss}
 
 
 @torch.no_grad()
-def evaluate(
-    net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: int
-) -> tuple[float, float]:
+def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     """Top-1 accuracy in [0, 1] and mean cross-entropy (nats), over all processes' batches.
 
     Args:
         net: switched to evaluation mode for the pass, and back.
         batches: (images float (n, c, h, w), labels (n,)).
-        classes: number of classes.
     """
     device = next(net.parameters()).device
-    accuracy = MulticlassAccuracy(classes, average="micro").to(device)
+    accuracy = MeanMetric().to(device)
     # A NaN must show; the default leaves such images out of the mean.
     loss = MeanMetric(nan_strategy="disable").to(device)
     was_training = net.training
@@ -103,7 +64,7 @@ def evaluate(
     try:
         for images, labels in batches:
             logits = net(images)
-            accuracy.update(logits, labels)
+            accuracy.update((logits.argmax(1) == labels).float())
             loss.update(F.cross_entropy(logits, labels, reduction="none"))
     finally:
         net.train(was_training)

@@ -8,15 +8,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bitlens.data.dense.scenes import MILLIMETRES, SceneData, SceneSet
 from bitlens.data.images import ImageData
 from bitlens.errors import BitlensError
 from bitlens.methods.contract import Progress
 from bitlens.models import create
+from bitlens.models.dense import create_dense
 from bitlens.objectives.attention import AttentionMatching
 from bitlens.objectives.cmim import CMIM
 from bitlens.objectives.distill import Distribution, LogitKD
 from bitlens.objectives.gather import world
 from bitlens.tasks.classify import ClassifyTask
+from bitlens.tasks.dense import DenseTask
+from bitlens.tasks.step import Task
 from bitlens.training.distributed import synchronize_batch_norm
 from bitlens.training.recipe import Recipe
 from bitlens.training.run import RunFolder, load_weights
@@ -26,23 +30,58 @@ FindTeacher = Callable[[Recipe], Path]
 """Gives the folder of the finished run that the recipe's `teacher` names, training it if need be."""
 
 
-def build_net(recipe: Recipe, data: ImageData, device: torch.device) -> nn.Module:
+Data = ImageData | SceneData
+
+
+def build_net(recipe: Recipe, data: Data, device: torch.device) -> nn.Module:
     """The recipe's net for this data set, channels last, initialised from the recipe's seed."""
-    net = create(
-        recipe.model,
-        method=recipe.method,
-        classes=len(data.classes),
-        channels=data.channels,
-        image_size=data.image_size,
-        seed=seed_for(recipe.seed, "init"),
-    )
+    seed = seed_for(recipe.seed, "init")
+    if isinstance(data, SceneData):
+        net = create_dense(
+            recipe.model,
+            method=recipe.method,
+            heads=heads_of(recipe, data),
+            channels=data.channels,
+            image_size=data.image_size,
+            bottleneck=recipe.dense.bottleneck,
+            seed=seed,
+        )
+    else:
+        net = create(
+            recipe.model,
+            method=recipe.method,
+            classes=len(data.classes),
+            channels=data.channels,
+            image_size=data.image_size,
+            seed=seed,
+        )
     if world()[1] > 1:
         synchronize_batch_norm(net)
     net.to(device)
     return net.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 
 
-def load_run_net(folder: Path, data: ImageData, device: torch.device) -> nn.Module:
+def heads_of(recipe: Recipe, data: SceneData) -> dict[str, int]:
+    """Channels of each head of a dense recipe's net, in the order in which the net gives them."""
+    channels = {"segment": len(data.classes), "depth": 1}
+    return {name: count for name, count in channels.items() if name in recipe.task}
+
+
+@torch.no_grad()
+def start_at_mean_depth(net: nn.Module, scenes: SceneSet) -> None:
+    """Let an untrained dense net say the mean log-depth of the training scenes everywhere.
+
+    A head of random weights says depths that differ by factors; their exponentials make the first steps'
+    loss so large that a net was seen to fall below a metre for good.
+    """
+    head = net.get_submodule("head.depth")
+    assert isinstance(head, nn.Conv2d) and head.bias is not None and scenes.depths is not None
+    known = scenes.depths[scenes.depths > 0].double() / MILLIMETRES
+    head.weight.zero_()
+    head.bias.fill_(known.log().mean())
+
+
+def load_run_net(folder: Path, data: Data, device: torch.device) -> nn.Module:
     """The trained net of a finished run, for data shaped like `data`.
 
     Raises:
@@ -59,11 +98,11 @@ def load_run_net(folder: Path, data: ImageData, device: torch.device) -> nn.Modu
 
 def build_task(
     recipe: Recipe,
-    data: ImageData,
+    data: Data,
     images: int,
     device: torch.device,
     find_teacher: FindTeacher,
-) -> ClassifyTask:
+) -> Task:
     """Net and losses of a recipe.
 
     Args:
@@ -74,6 +113,8 @@ def build_task(
         find_teacher: called when a loss needs a float teacher.
     """
     net = build_net(recipe, data, device)
+    if isinstance(data, SceneData) and "depth" in recipe.task:
+        start_at_mean_depth(net, data.train)
     objective, distillation = None, None
     contrasts = recipe.objective == "cmim" and recipe.weight > 0
     distills = recipe.distill != "none" and recipe.distill_weight > 0
@@ -90,15 +131,23 @@ def build_task(
     if distills:
         assert teacher is not None
         distillation = _DISTILLATIONS[recipe.distill](net, teacher)
-    return ClassifyTask(
-        net,
-        objective,
-        weight=recipe.weight,
-        distillation=distillation,
-        distill_weight=recipe.distill_weight,
-        hard_labels=recipe.hard_labels,
-        label_smoothing=recipe.label_smoothing,
-    ).to(device)
+    losses = {
+        "weight": recipe.weight,
+        "distillation": distillation,
+        "distill_weight": recipe.distill_weight,
+        "hard_labels": recipe.hard_labels,
+        "label_smoothing": recipe.label_smoothing,
+    }
+    if isinstance(data, SceneData):
+        return DenseTask(
+            net,
+            objective,
+            heads=heads_of(recipe, data),
+            config=recipe.dense,
+            crop=data.crop,
+            **losses,
+        ).to(device)
+    return ClassifyTask(net, objective, **losses).to(device)
 
 
 _DISTILLATIONS: dict[str, Callable[[nn.Module, nn.Module], nn.Module]] = {

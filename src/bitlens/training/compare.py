@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,23 +9,13 @@ from typing import Any
 
 from bitlens.errors import BitlensError
 from bitlens.training.build import start_file
+from bitlens.training.comparison_table import run_folder, seeds_in, write_tables
 from bitlens.training.display import Display, Silent
-from bitlens.training.files import SCHEMA, write_bytes, write_json
 from bitlens.training.fit import fit
 from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import Recipe, differences
-from bitlens.training.run import RunFolder, read_json
+from bitlens.training.run import RunFolder
 from bitlens.training.workers import finished, workers
-
-COLUMNS = (
-    "variant", "seed", "data", "model", "method", "plan", "objective", "weight", "distill",
-    "distill_weight", "epochs", "train_images", "eval_split", "test_accuracy",
-    "test_accuracy_running", "validation_accuracy", "bound", "ceiling", "code_entropy",
-    "flip_rate", "seconds", "step_ms",
-    "bitlens", "commit", "torch", "cpu", "threads", "device", "recipe_digest", "run",
-)  # fmt: skip
-"""Columns of comparison.csv: accuracies and flip rates are fractions (`test_accuracy_running` before
-batch norm was re-estimated), bounds nats, code entropies bits, times wall-clock."""
 
 Resolve = Callable[[str], Recipe | None]
 """Gives the recipe of a name, or None when there is no such name."""
@@ -39,11 +27,6 @@ MakeDisplay = Callable[[Recipe, int, int], Display]
 def silent(recipe: Recipe, number: int, total: int) -> Display:
     """A display that shows nothing, for any run."""
     return Silent()
-
-
-def run_folder(folder: Path, name: str, seed: int) -> Path:
-    """Where a comparison keeps one run."""
-    return folder / name / f"seed{seed}"
 
 
 def compare(
@@ -182,7 +165,7 @@ def _check_folder(folder: Path, jobs: Sequence[Job]) -> None:
     Runs of seeds that are not asked for count too: they appear in the table.
     """
     for recipe in {recipe.name: recipe for recipe, _, _ in jobs}.values():
-        for seed in _seeds_in(folder / recipe.name):
+        for seed in seeds_in(folder / recipe.name):
             RunFolder(run_folder(folder, recipe.name, seed)).check_same(recipe.with_seed(seed))
 
 
@@ -213,89 +196,3 @@ def _shared(recipe: Recipe) -> dict[str, Any]:
         field: getattr(recipe, field)
         for field in ("data", "image_size", "train_images", "validation")
     }
-
-
-def write_tables(
-    folder: Path,
-    names: Sequence[str],
-    seeds: Sequence[int],
-    baseline: str,
-    *,
-    trained: Sequence[str] | None = None,
-) -> None:
-    """Write comparison.csv (finished runs) and comparison.json (all runs, planned ones too).
-
-    `seeds` are planned for `trained`, by default all `names`.
-    """
-    planned = names if trained is None else trained
-    runs = {name: _runs(folder, name, seeds if name in planned else ()) for name in names}
-    rows = [
-        run_row(folder, name, path)
-        for name in names
-        for path in runs[name]
-        if RunFolder(path).complete
-    ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(folder / "comparison.csv", text.getvalue().encode())
-    listed = {name: [str(p.relative_to(folder)) for p in paths] for name, paths in runs.items()}
-    write_json(
-        folder / "comparison.json",
-        {"schema": SCHEMA, "baseline": baseline, "variants": list(names), "runs": listed},
-    )
-
-
-def _runs(folder: Path, name: str, planned: Sequence[int]) -> list[Path]:
-    seeds = {*_seeds_in(folder / name), *planned}
-    return [run_folder(folder, name, seed) for seed in sorted(seeds)]
-
-
-def _seeds_in(variant: Path) -> list[int]:
-    names = [file.parent.name for file in variant.glob("seed*/recipe.json")]
-    return [int(number) for name in names if (number := name.removeprefix("seed")).isdigit()]
-
-
-def run_row(folder: Path, name: str, path: Path) -> dict[str, Any]:
-    """The row of comparison.csv of a finished run.
-
-    Args:
-        folder: of the comparison.
-        name: of the variant.
-        path: folder of the run.
-    """
-    run = RunFolder(path)
-    recipe, done, env = run.recipe(), read_json(run.summary_file), read_json(run.env_file)
-    last = run.metrics()[-1]
-    return {
-        "variant": name,
-        "seed": recipe.seed,
-        "data": recipe.data,
-        "model": recipe.model,
-        "method": recipe.method,
-        "plan": recipe.plan,
-        "objective": recipe.objective,
-        "weight": recipe.weight,
-        "distill": recipe.distill,
-        "distill_weight": recipe.distill_weight,
-        "epochs": recipe.epochs,
-        "train_images": done["train_images"],
-        "eval_split": "validation" if recipe.validation else "test",
-        "test_accuracy": round(done["test_accuracy"], 6),
-        "test_accuracy_running": round(done["test_accuracy_running"], 6),
-        "validation_accuracy": _rounded(done["validation_accuracy"]),
-        "bound": _rounded(done["bound"]),
-        "ceiling": _rounded(done["ceiling"]),
-        "code_entropy": _rounded(last["code_entropy"]),
-        "flip_rate": _rounded(last["flip_rate"]),
-        "seconds": round(done["seconds"], 2),
-        "step_ms": round(done["step_ms"], 2),
-        **{key: env[key] for key in ("bitlens", "commit", "torch", "cpu", "threads", "device")},
-        "recipe_digest": recipe.digest,
-        "run": str(path.relative_to(folder)),
-    }
-
-
-def _rounded(value: float | None) -> float | str:
-    return "" if value is None else round(value, 6)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,42 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, record: Any) -> None:
     """Atomically write `record` as indented JSON."""
     write_bytes(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a CSV with a line of names at the top, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV as text.
+
+    Raises:
+        BitlensError: not readable, or with other columns than `columns`.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BitlensError(f"cannot read {path}: {error}") from error
+    found = list(reader.fieldnames or ())
+    if found != list(columns):
+        changed = sorted({*found} ^ {*columns}) or ["their order"]
+        raise BitlensError(
+            f"{path}: other columns than this bitlens writes ({', '.join(changed)}); remove it and "
+            "let it be made again"
+        )
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise BitlensError(
+                f"{path}, row {number}: the count of cells differs from the header's"
+            )
+    return rows
 
 
 def append_line(path: Path, line: str) -> None:

@@ -17,7 +17,8 @@ from bitlens.models.layers import after_step, before_step
 from bitlens.models.recalibrate import recalibrate
 from bitlens.models.summary import summary
 from bitlens.objectives.gather import world
-from bitlens.tasks.classify import StepOutput, evaluate
+from bitlens.tasks.step import StepOutput
+from bitlens.training.averages import Averages
 from bitlens.training.build import FindTeacher, build_task, load_start
 from bitlens.training.checkpoint import load_checkpoint, save_checkpoint
 from bitlens.training.diagnostics import (
@@ -29,7 +30,7 @@ from bitlens.training.diagnostics import (
 )
 from bitlens.training.display import Display, Silent
 from bitlens.training.distributed import may_rest, parallelize, process_group
-from bitlens.training.feed import Batch, Feed, Images
+from bitlens.training.feed import Batch, Images, make_feed
 from bitlens.training.files import SCHEMA, write_json
 from bitlens.training.plane import RunPlane, remembered
 from bitlens.training.plane_settings import PlaneSettings
@@ -81,22 +82,6 @@ def fit(
         return run.go(resume)
 
 
-class _Averages:
-    """Running sums of one epoch, weighted by images."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.images = 0
-
-    def add(self, images: int, **values: float) -> None:
-        self.images += images
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * images
-
-    def mean(self, name: str) -> float | None:
-        return self.sums[name] / self.images if name in self.sums else None
-
-
 class _Run:
     """One call of `fit`: what its parts share."""
 
@@ -114,7 +99,6 @@ class _Run:
         self.find_teacher = find_teacher
         self.rank, self.processes = world()
         self.display: Display = display if self.rank == 0 else Silent()
-        self.bound_valid: bool | None = None
         self.stages = plan_stages(recipe)
 
     def go(self, resume: bool) -> dict[str, Any]:
@@ -147,7 +131,7 @@ class _Run:
             held.enter_context(self.run.locked())
 
     def _build(self) -> None:
-        self.feed = Feed(self.recipe, self.device)
+        self.feed = make_feed(self.recipe, self.device)
         self.task = build_task(
             self.recipe, self.feed.data, len(self.feed.train), self.device, self.find_teacher
         )
@@ -163,6 +147,11 @@ class _Run:
     def _make_plane(self) -> RunPlane | None:
         if not self.wanted_plane:
             return None
+        if self.recipe.task != "classify":
+            raise BitlensError(
+                f"the information plane needs one class per image, and task={self.recipe.task!r} has "
+                "none; train without it"
+            )
         real = [stage.number for stage in self.stages if not stage.binary_activations]
         if real:
             raise BitlensError(
@@ -254,7 +243,7 @@ class _Run:
         for epoch in range(max(stage.first, done + 1), stage.last + 1):
             begun = time.perf_counter()
             before = weight_signs(self.net)
-            averages = _Averages()
+            averages = Averages()
             self.net.train()
             for number, batch in enumerate(self.feed.epoch(self.streams)):
                 step = (epoch - stage.first) * self.feed.steps + number
@@ -268,35 +257,23 @@ class _Run:
             seconds = time.perf_counter() - begun - (self.plane.take_seconds() if self.plane else 0)
             self._end_epoch(stage, epoch, averages, before, seconds)
 
-    def _step(
-        self, batch: Batch, rate: float, averages: _Averages, epoch: int, number: int
-    ) -> None:
+    def _step(self, batch: Batch, rate: float, averages: Averages, epoch: int, number: int) -> None:
         assert self.optimizer is not None
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        output: StepOutput = self.wrapped(batch.images, batch.labels, batch.indices)
+        output: StepOutput = self.wrapped(batch.images, batch.truth, batch.indices)
         loss = output.loss.item()
         if not math.isfinite(loss):
             step = (epoch - 1) * self.feed.steps + number
             raise blame_non_finite(
-                self.task, lambda: self.task(batch.images, batch.labels, batch.indices), epoch, step
+                self.task, lambda: self.task(batch.images, batch.truth, batch.indices), epoch, step
             )
         output.loss.backward()
         before_step(self.net)
         begin_momentum(self.optimizer)
         self.optimizer.step()
         after_step(self.net)
-        hits = (output.logits.argmax(1) == batch.labels).float().mean().item()
-        values = {"loss": loss, "accuracy": hits}
-        if output.term is not None:
-            values["objective"] = output.term.loss.item()
-            if output.term.bound is not None and output.term.ceiling is not None:
-                values |= {"bound": output.term.bound.item(), "ceiling": output.term.ceiling}
-                values |= {f"bound/{k}": v.item() for k, v in output.term.layers.items()}
-            self.bound_valid = output.term.valid
-        if output.distilled is not None:
-            values["distilled"] = output.distilled.loss.item()
-        averages.add(len(batch.labels), **values)
+        averages.add(output, loss, len(batch.images))
         self.display.step(
             epoch,
             number,
@@ -315,7 +292,7 @@ class _Run:
         self,
         stage: StagePlan,
         epoch: int,
-        averages: _Averages,
+        averages: Averages,
         before: dict[str, torch.Tensor],
         seconds: float,
     ) -> None:
@@ -323,7 +300,8 @@ class _Run:
         feed, recipe = self.feed, self.recipe
         statistics = CodeStatistics(self.net)
         with statistics.watching():
-            accuracy, loss = self._evaluate(feed.held)
+            metrics = self._evaluate(feed.held)
+        loss, accuracy = metrics.pop("loss"), metrics[self.task.headline]
         if not math.isfinite(loss):
             raise blame_non_finite(self.net, self._look_at_held, epoch, epoch * feed.steps)
         total, per_layer = flip_rates(before, weight_signs(self.net))
@@ -334,26 +312,20 @@ class _Run:
                     f"layer {name!r} receives one constant sign per channel: it carries no "
                     "information; a ReLU in front of a sign does this"
                 )
-        bounds = {k.removeprefix("bound/"): v for k, v in averages.sums.items() if "/" in k}
         row = {
             "epoch": epoch,
             "stage": stage.number,
             "step": epoch * feed.steps,
             "t": (epoch - stage.first + 1) / stage.epochs,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "train_loss": averages.mean("loss"),
-            "train_accuracy": averages.mean("accuracy"),
+            **averages.record(),
             "eval_split": feed.eval_split,
             "eval_loss": loss,
+            "metric": self.task.headline,
             "eval_accuracy": accuracy,
+            "eval_metrics": metrics,
             "flip_rate": total,
             "flip_rate_layers": per_layer,
-            "objective_loss": averages.mean("objective"),
-            "distill_loss": averages.mean("distilled"),
-            "bound": averages.mean("bound"),
-            "ceiling": averages.mean("ceiling"),
-            "bound_valid": self.bound_valid if "bound" in averages.sums else None,
-            "bound_layers": {name: value / averages.images for name, value in bounds.items()},
             "code_entropy": sum(entropies.values()) / len(entropies) if entropies else None,
             "code_entropy_layers": entropies,
             "seconds": seconds,
@@ -382,8 +354,8 @@ class _Run:
             )
         self.display.epoch(row)
 
-    def _evaluate(self, images: Images) -> tuple[float, float]:
-        return evaluate(self.net, self.feed.evaluation(images), len(self.feed.data.classes))
+    def _evaluate(self, images: Images) -> dict[str, float]:
+        return self.task.evaluate(self.feed.evaluation(images))
 
     def _look_at_held(self) -> None:
         self.net.eval()
@@ -393,7 +365,7 @@ class _Run:
     def _finish(self) -> dict[str, Any]:
         feed, recipe = self.feed, self.recipe
         set_progress(self.net, 1.0)
-        before, _ = self._evaluate(feed.test)
+        before = self._evaluate(feed.test)
         calibration = feed.calibration()
         if recipe.validation and self.rank == 0:
             load_weights(self.run.best_file, self.net)
@@ -401,8 +373,9 @@ class _Run:
             self.run.save_weights(self.run.best_file, self.net)
             load_weights(self.run.last_file, self.net)
         recalibrate(self.net, calibration)
-        accuracy, loss = self._evaluate(feed.test)
-        validation = self._evaluate(feed.held)[0] if recipe.validation else None
+        metrics, headline = self._evaluate(feed.test), self.task.headline
+        loss = metrics.pop("loss")
+        validation = self._evaluate(feed.held)[headline] if recipe.validation else None
         rows = self.run.metrics()
         last = rows[-1]
         seconds = sum(row["seconds"] for row in rows)
@@ -415,9 +388,11 @@ class _Run:
             "train_images": len(feed.train),
             "test_images": len(feed.test),
             "data_note": feed.data.note,
-            "test_accuracy": accuracy,
+            "metric": headline,
+            "test_accuracy": metrics[headline],
+            "test_metrics": metrics,
             "test_loss": loss,
-            "test_accuracy_running": before,
+            "test_accuracy_running": before[headline],
             "validation_accuracy": validation,
             "epochs": recipe.epochs,
             "seconds": seconds,

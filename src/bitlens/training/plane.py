@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitlens.data.dense.scenes import SceneSet
 from bitlens.data.normalize import normalize
 from bitlens.errors import BitlensError
 from bitlens.information.plane import InformationPlane
@@ -32,6 +33,7 @@ class ProbeImages:
 
     def __init__(self, feed: Feed, split: str, samples: int) -> None:
         images = feed.train if split == "train" else feed.test
+        assert not isinstance(images, SceneSet)
         source = torch.Generator().manual_seed(seed_for(0, "plane"))
         order = torch.randperm(len(images), generator=source)[:samples]
         self.batches = list(images.batches(order.split(BATCH)))

@@ -14,10 +14,14 @@ from bitlens.methods import check_name
 from bitlens.models import FLOAT
 from bitlens.objectives import DISTILLATIONS, OBJECTIVES
 from bitlens.objectives.config import CMIMConfig
-from bitlens.training.schema import SCHEMA, as_schema_1, from_schema_1
+from bitlens.tasks.config import TASKS, DenseConfig
+from bitlens.training.schema import SCHEMA, oldest, upgrade
 
 _STAGES: dict[str, int] = {"one-step": 1, "two-step": 2, "three-step": 3}
 """Number of stages of the plans that do not depend on the method."""
+
+_NESTED = ("cmim", "dense")
+"""Fields that hold settings of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +31,16 @@ class Recipe:
     Attributes:
         name: label of the variant in tables and folders.
         seed: source of every random stream of the run.
-        data: data set: a name, parquet:PATH, folder:PATH or hub:NAME.
-        image_size: side in pixels to resize to; 0 keeps the data's own.
+        task: classify (a class per image), segment (a class per pixel), depth (metres per pixel) or
+            segment-depth (both).
+        data: data set: a name, parquet:PATH, folder:PATH or hub:NAME; for the dense tasks nyudv2,
+            nyudv2-13, mat:PATH, scenes:PATH or hub:NAME.
+        image_size: side in pixels to resize to, the shorter one of a dense task; 0 keeps the data's own.
         train_images: use only about this many training images, the same share of every class, in
             whole images; 0 uses all.
         validation: share of the training images held out for validation; 0 evaluates on test.
-        augment: training augmentation: none, flip, crop, flip-crop or resized-crop.
+        augment: training augmentation: none, flip, crop, flip-crop or resized-crop; of a dense task
+            none, flip, scale-crop or scale-crop-color.
         model: net, see `bitlens list models`; the shortcut kind is part of the name.
         method: binarization method, or "float" for the float twin.
         plan: "one-step"; "two-step" (real weights first, then 1-bit weights); "three-step" (all real
@@ -47,6 +55,7 @@ class Recipe:
         hard_labels: weight of the task's own loss (ReActNet's distribution loss uses 0).
         teacher: float teacher: a recipe name (trained first, same seed) or a run folder.
         cmim: settings of the contrastive objective.
+        dense: settings of the dense tasks.
         epochs: passes over the training images, all stages together.
         batch_size: over all processes; a last incomplete batch is left out.
         optimizer: adam (AdamW form) or sgd (Nesterov momentum).
@@ -60,6 +69,7 @@ class Recipe:
 
     name: str = "run"
     seed: int = 0
+    task: str = "classify"
     data: str = "fashion-mnist-mini"
     image_size: int = 0
     train_images: int = 0
@@ -76,6 +86,7 @@ class Recipe:
     hard_labels: float = 1.0
     teacher: str = ""
     cmim: CMIMConfig = field(default_factory=CMIMConfig)
+    dense: DenseConfig = field(default_factory=DenseConfig)
     epochs: int = 10
     batch_size: int = 128
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -87,16 +98,20 @@ class Recipe:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        for record in (self, self.cmim):
-            _check_types(type(record), vars(record), "recipe")
+        _check_types(Recipe, vars(self), "recipe")
         _spell_floats(self)
-        object.__setattr__(self, "cmim", replace(self.cmim))
-        _spell_floats(self.cmim)
+        for name in _NESTED:
+            settings = getattr(self, name)
+            _check_types(type(settings), vars(settings), "recipe")
+            object.__setattr__(self, name, replace(settings))
+            _spell_floats(getattr(self, name))
         if not self.name or self.name.startswith(".") or set(self.name) & set("/\\\n"):
             raise BitlensError(
                 f"recipe: name={self.name!r}; it names a folder: not empty, no slash, no leading dot"
             )
         check_name(self.method, also=(FLOAT,))
+        if self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
         if self.objective in DISTILLATIONS and self.objective != "none":
             raise BitlensError(
                 f"recipe: objective={self.objective!r}; what is learned from a teacher is set by distill "
@@ -107,6 +122,7 @@ class Recipe:
                 raise unknown(name, getattr(self, name), known)
         self._check_numbers()
         self._check_losses()
+        self._check_task()
         if self.plan != "one-step" and self.method == FLOAT:
             raise BitlensError(f"recipe: plan={self.plan!r} needs a binarization method")
         if self.plan in _STAGES:
@@ -159,6 +175,34 @@ class Recipe:
                 "recipe: hard_labels=0 and no objective: there is nothing to learn from"
             )
 
+    def _check_task(self) -> None:
+        """Refuse what a task has no use for: it would be ignored without a word."""
+        if self.task == "classify":
+            if self.dense != DenseConfig():
+                raise BitlensError(
+                    "recipe: dense settings belong to the tasks segment, depth and segment-depth; set task="
+                )
+            if self.cmim.pairs != "image":
+                raise BitlensError(
+                    f"recipe: cmim.pairs={self.cmim.pairs!r} is for the dense tasks; set task=, or keep "
+                    "pairs='image' with cmim.pool"
+                )
+            return
+        if self.needs_teacher:
+            raise BitlensError(
+                f"recipe: task={self.task!r} learns from no teacher: distill={self.distill!r}, "
+                f"cmim.partner={self.cmim.partner!r}; use distill='none' and partner='latent'"
+            )
+        if self.task != "segment-depth" and self.dense.balance != "fixed":
+            raise BitlensError(
+                f"recipe: dense.balance={self.dense.balance!r} weighs two losses, and "
+                f"task={self.task!r} has one"
+            )
+        if self.task == "depth" and self.label_smoothing:
+            raise BitlensError(
+                f"recipe: label_smoothing={self.label_smoothing} is of classes, and task='depth' has none"
+            )
+
     @property
     def needs_teacher(self) -> bool:
         """Whether the objective or the distillation looks at a float teacher."""
@@ -172,25 +216,27 @@ class Recipe:
 
     @classmethod
     def from_json(cls, record: dict[str, Any], *, source: str = "recipe.json") -> Recipe:
-        """Inverse of `to_json`; reads schema 1 too.
+        """Inverse of `to_json`; reads older schemas too.
 
         Raises:
             BitlensError: another schema version, an unknown or missing field; names `source`.
         """
         if not isinstance(record, dict):
             raise BitlensError(f"{source}: holds {type(record).__name__}, not a recipe's fields")
-        version = record.get("schema")
-        if version == 1:
-            record = from_schema_1(record)
-        elif version != SCHEMA:
-            raise BitlensError(f"{source}: schema {version!r}, this bitlens reads 1 to {SCHEMA}")
-        outer = {key: value for key, value in record.items() if key not in ("schema", "cmim")}
-        inner = record.get("cmim")
-        if not isinstance(inner, dict):
-            raise BitlensError(f"{source}: field 'cmim' is missing or not a set of fields")
+        if record.get("schema") not in range(1, SCHEMA + 1):
+            raise BitlensError(
+                f"{source}: schema {record.get('schema')!r}, this bitlens reads 1 to {SCHEMA}"
+            )
+        record = upgrade(record)
+        outer = {key: value for key, value in record.items() if key not in ("schema", *_NESTED)}
+        for name in _NESTED:
+            if not isinstance(record.get(name), dict):
+                raise BitlensError(f"{source}: field {name!r} is missing or not a set of fields")
+        inner, dense = record["cmim"], record["dense"]
         for kind, given, known in (
-            ("recipe field", outer, {f.name for f in fields(cls)} - {"cmim"}),
+            ("recipe field", outer, {f.name for f in fields(cls)} - set(_NESTED)),
             ("CMIM setting", inner, {f.name for f in fields(CMIMConfig)}),
+            ("dense setting", dense, {f.name for f in fields(DenseConfig)}),
         ):
             for name in given:
                 if name not in known:
@@ -198,8 +244,9 @@ class Recipe:
             if missing := sorted(known - set(given)):
                 raise BitlensError(f"{source}: {kind} {missing[0]!r} is missing")
         _check_types(CMIMConfig, inner, f"{source}, cmim")
+        _check_types(DenseConfig, dense, f"{source}, dense")
         try:
-            return cls(**outer, cmim=CMIMConfig(**inner))
+            return cls(**outer, cmim=CMIMConfig(**inner), dense=DenseConfig(**dense))
         except BitlensError as error:
             raise BitlensError(f"{source}: {error}") from error
 
@@ -209,9 +256,7 @@ class Recipe:
 
         Written in the oldest schema that can say it: a recipe's digest outlives new fields.
         """
-        record = self.to_json()
-        content = as_schema_1(record) or record
-        del content["name"]
+        content = {key: value for key, value in oldest(self.to_json()).items() if key != "name"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def with_seed(self, seed: int) -> Recipe:
@@ -259,7 +304,7 @@ def _check_types(kind: type, values: Mapping[str, Any], where: str) -> None:
             raise BitlensError(f"{where}: {name}={value!r} should be of type {hint.__name__}")
 
 
-def _spell_floats(record: Recipe | CMIMConfig) -> None:
+def _spell_floats(record: Recipe | CMIMConfig | DenseConfig) -> None:
     """Turn 1 into 1.0 where a float belongs: equal recipes have equal digests."""
     for name, hint in get_type_hints(type(record)).items():
         if hint is float:
@@ -269,6 +314,8 @@ def _spell_floats(record: Recipe | CMIMConfig) -> None:
 def differences(a: Recipe, b: Recipe) -> list[str]:
     """Fields in which two recipes differ, as "field: a -> b", the name left out."""
     left, right = asdict(a), asdict(b)
-    inner = {f"cmim.{k}": (v, right["cmim"][k]) for k, v in left.pop("cmim").items()}
+    inner = {
+        f"{name}.{k}": (v, right[name][k]) for name in _NESTED for k, v in left.pop(name).items()
+    }
     pairs = {key: (value, right[key]) for key, value in left.items() if key != "name"} | inner
     return [f"{key}: {x!r} -> {y!r}" for key, (x, y) in pairs.items() if x != y]

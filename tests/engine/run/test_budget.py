@@ -67,8 +67,8 @@ def residual() -> Graph:
     nodes = []
     for i in range(8):
         before = f"f{i - 1}" if i else "x"
-        for name, kind in ((f"c{i}", "codes"), (f"f{i}", "float")):
-            values[name] = Value(name=name, kind=kind, shape=shape)  # type: ignore[arg-type]
+        values[f"c{i}"] = Value(name=f"c{i}", kind="codes", shape=shape)
+        values[f"f{i}"] = Value(name=f"f{i}", kind="float", shape=shape)
         sign = (Step(op="sign", a="t", value=f"c{i}"),)
         nodes.append(
             Node(name=f"s{i}", op="elementwise", inputs=(before,), shape=shape, steps=sign)

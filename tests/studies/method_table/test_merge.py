@@ -13,8 +13,8 @@ import pytest
 from bitlens.errors import BitlensError
 from bitlens.studies.method_table.cost_rows import COLUMNS, FILE, read_costs, write_costs
 from bitlens.studies.method_table.merge import merge
-from bitlens.training.compare import COLUMNS as RUN_COLUMNS
 from bitlens.training.compare import compare
+from bitlens.training.comparison_table import COLUMNS as RUN_COLUMNS
 from bitlens.training.recipe import Recipe
 from bitlens.training.run import RunFolder
 

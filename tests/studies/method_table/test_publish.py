@@ -13,9 +13,10 @@ from types import ModuleType
 import pytest
 
 from bitlens.errors import BitlensError
-from bitlens.studies.method_table.cost_rows import COLUMNS, write_costs, write_rows
-from bitlens.training.compare import COLUMNS as RUN_COLUMNS
+from bitlens.studies.method_table.cost_rows import COLUMNS, write_costs
 from bitlens.training.compare import compare
+from bitlens.training.comparison_table import COLUMNS as RUN_COLUMNS
+from bitlens.training.files import write_rows
 from bitlens.training.recipe import Recipe
 
 Row = dict[str, str]

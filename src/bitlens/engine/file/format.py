@@ -116,12 +116,9 @@ def open_graph(path: str | bytes | os.PathLike[str]) -> tuple[Graph, MappedFile]
 
 
 def _named(path: object) -> str:
-    try:
-        return os.fsdecode(path)  # type: ignore[arg-type]
-    except TypeError:
-        raise BitsFileError(
-            f"path is {shown(path)}; give the name of a .bits file as a string or Path"
-        ) from None
+    if isinstance(path, str | bytes | os.PathLike):
+        return os.fsdecode(path)
+    raise BitsFileError(f"path is {shown(path)}; give the name of a .bits file as a string or Path")
 
 
 def encode(graph: Graph) -> bytes:

@@ -99,16 +99,24 @@ def take_steps(
     losses = []
     for step in steps:
         set_progress(net, step / (STEPS - 1))
-        loss = F.cross_entropy(net(specimen.images(9, seed=100 + step)), torch.arange(9) % 3)
-        if (added := penalty(net)) is not None:
-            loss = loss + added
-        optimizer.zero_grad()
-        loss.backward()
-        before_step(net)
-        optimizer.step()
-        after_step(net)
-        losses.append(float(loss.detach()))
+        images, labels = specimen.images(9, seed=100 + step), torch.arange(9) % 3
+        losses.append(take_step(net, optimizer, images, labels))
     return losses
+
+
+def take_step(
+    net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+) -> float:
+    """One optimizer step on the cross-entropy of `labels`, with all of the method's hooks; its loss."""
+    loss = F.cross_entropy(net(images), labels)
+    if (added := penalty(net)) is not None:
+        loss = loss + added
+    optimizer.zero_grad()
+    loss.backward()
+    before_step(net)
+    optimizer.step()
+    after_step(net)
+    return float(loss.detach())
 
 
 def place(mask: Tensor) -> str:

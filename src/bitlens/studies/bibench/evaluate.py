@@ -112,7 +112,7 @@ def measure(
             tell(f"{net.label} {corruption} {severity or ''}".rstrip())
             if net.label not in loaded:
                 loaded[net.label] = load_run_net(net.run.path, view.data, device)
-            found = evaluate(loaded[net.label], batches, len(view.data.classes))
+            found = evaluate(loaded[net.label], batches)
             rows.add(_row(net, view, corruption, severity, found))
 
 

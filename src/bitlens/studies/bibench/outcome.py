@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +14,7 @@ from bitlens.studies.bibench.figures.every import draw_all
 from bitlens.studies.bibench.markdown import markdown
 from bitlens.studies.bibench.page import compose
 from bitlens.studies.bibench.scores import Score, score
-from bitlens.training.files import write_bytes
+from bitlens.training.files import write_bytes, write_rows
 
 CSV = "scores.csv"
 
@@ -51,11 +49,7 @@ def write_outcome(
     for picture in pictures:
         write_bytes(folder / "figures" / f"{picture.name}.svg", picture.svg.encode())
     cells = [_cells(one) for one in scores]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Score)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells)
-    write_bytes(table, text.getvalue().encode())
+    write_rows(table, [f.name for f in fields(Score)], cells)
     listed = "".join(f"* {sentence}\n" for sentence in left_out)
     words = markdown(cells) + (f"\nLeft out:\n\n{listed}" if listed else "")
     write_bytes(folder / "scores.md", words.encode())

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 
-from bitlens.report.markup import Html, join, markup, section, table, tag
+from bitlens.report.markup import Html, join, section, table, tag
 from bitlens.studies.bibench.figures.picture import Picture
 from bitlens.studies.bibench.score_names import SCORES
 from bitlens.studies.bibench.scores import Score
+from bitlens.studies.frame import framed
 
-FRAME = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
 STYLE = """
 figure { margin: 0 0 36px; overflow-x: auto; }
 figure svg { border-radius: 8px; }
@@ -64,7 +48,6 @@ def compose(
         measured: what the numbers stand on, sentences.
         left_out: what has no number and why, sentences.
     """
-    style = resources.files("bitlens.report").joinpath("page.css").read_text(encoding="utf-8")
     header = tag(
         "header",
         tag("p", "bitlens study", classes="mark"),
@@ -80,9 +63,7 @@ def compose(
     ]
     if left_out:
         parts.append(section("left-out", "What is left out", _listed(left_out)))
-    return FRAME.format(
-        title=markup(f"{TITLE} - bitlens study"), style=style + STYLE, body=join(parts)
-    )
+    return framed(TITLE, STYLE, join(parts))
 
 
 def by_variant(scores: Iterable[Score]) -> dict[str, dict[str, Score]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -25,7 +23,7 @@ from bitlens.studies.information_plane.standing import count_verdicts, tasks_of
 from bitlens.studies.information_plane.store import Store
 from bitlens.studies.information_plane.trial import Trial
 from bitlens.studies.information_plane.verdict import STATEMENTS, Verdict
-from bitlens.training.files import write_bytes
+from bitlens.training.files import write_bytes, write_rows
 
 MADE = ("commit", "torch", "cpu", "threads")
 """What each row says of how its net was trained."""
@@ -92,8 +90,10 @@ def write_outcome(folder: Path, trials: Sequence[Trial]) -> Outcome:
     )
     _write_figures(folder / "figures", drawn)
     columns = [*(f.name for f in fields(PlanePath)), *MADE]
-    write_bytes(outcome.paths, _csv(columns, rows))
-    write_bytes(outcome.verdicts, _csv([f.name for f in fields(Verdict)], map(asdict, verdicts)))
+    write_rows(outcome.paths, columns, map(_cells, rows))
+    write_rows(
+        outcome.verdicts, [f.name for f in fields(Verdict)], map(_cells, map(asdict, verdicts))
+    )
     work = _work(store, trials, outcome.nets, len(paths))
     write_bytes(outcome.page, compose(work, verdicts, drawn).encode())
     return outcome
@@ -110,14 +110,9 @@ def _write_figures(folder: Path, drawn: Iterable[Figure]) -> None:
             write_bytes(place, figure.svg.encode())
 
 
-def _csv(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
-    """Rows under a line of names, six digits a number; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    return text.getvalue().encode()
+def _cells(row: Mapping[str, object]) -> dict[str, object]:
+    """A row with six digits a number."""
+    return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
 
 
 def _work(store: Store, trials: Sequence[Trial], nets: int, paths: int) -> Work:

@@ -5,32 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 from bitlens.report.markup import Html, details, join, markup, section, table, tag
 from bitlens.report.quantities import duration
+from bitlens.studies.frame import framed
 from bitlens.studies.information_plane.figures.evidence import Figure
 from bitlens.studies.information_plane.standing import count_verdicts, tasks_of
 from bitlens.studies.information_plane.tasks import TASKS
 from bitlens.studies.information_plane.verdict import STATEMENTS, Verdict
 
 TITLE = "Do binary nets fit and compress at the same time?"
-FRAME = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
 STYLE = """
 .count { display: block; white-space: nowrap; }
 .count.holds { color: var(--good); }
@@ -95,11 +79,10 @@ class Work:
 
 def compose(work: Work, verdicts: Sequence[Verdict], figures: Iterable[Figure]) -> str:
     """The whole page as text."""
-    style = resources.files("bitlens.report").joinpath("page.css").read_text(encoding="utf-8")
-    return FRAME.format(
-        title=markup(f"{TITLE} - bitlens study"),
-        style=style + STYLE,
-        body=join(
+    return framed(
+        TITLE,
+        STYLE,
+        join(
             (
                 _header(work),
                 section("claims", "Claims and verdicts", _summary(verdicts)),

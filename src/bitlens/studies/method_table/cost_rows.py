@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from bitlens.errors import BitlensError
-from bitlens.training.files import write_bytes
+from bitlens.training.files import read_rows, write_rows
 
 FILE = "costs.csv"
 
@@ -42,39 +39,3 @@ def read_costs(folder: Path) -> dict[str, Row]:
 def write_costs(folder: Path, rows: Mapping[str, Row]) -> None:
     """Write costs.csv whole, or leave the old one."""
     write_rows(Path(folder) / FILE, COLUMNS, list(rows.values()))
-
-
-def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """The rows of a CSV as text.
-
-    Raises:
-        BitlensError: not readable, or with other columns than `columns`.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BitlensError(f"cannot read {path}: {error}") from error
-    found = list(reader.fieldnames or ())
-    if found != list(columns):
-        changed = sorted({*found} ^ {*columns}) or ["their order"]
-        raise BitlensError(
-            f"{path}: other columns than this bitlens writes ({', '.join(changed)}); remove it and "
-            "let it be made again"
-        )
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():
-            raise BitlensError(
-                f"{path}, row {number}: the count of cells differs from the header's"
-            )
-    return rows
-
-
-def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a CSV with a line of names at the top, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())

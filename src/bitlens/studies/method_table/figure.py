@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bitlens.models import FLOAT
 from bitlens.report.quantities import plural
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.svg import (
     COLORS,
     GREY,
     INK,

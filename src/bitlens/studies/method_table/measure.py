@@ -18,7 +18,7 @@ from bitlens.models import FLOAT
 from bitlens.studies.method_table.cost_rows import COLUMNS, Row, read_costs, write_costs
 from bitlens.studies.method_table.footprint import PEERS, Footprint, footprint
 from bitlens.studies.method_table.step_cost import recipe_timings
-from bitlens.training.compare import run_folder
+from bitlens.training.comparison_table import run_folder
 from bitlens.training.feed import Feed
 from bitlens.training.recipe import Recipe
 from bitlens.training.run import RunFolder, environment, read_json

@@ -16,7 +16,7 @@ from bitlens.methods import METHODS
 from bitlens.models import FLOAT
 from bitlens.studies.method_table.cost_rows import FILE, Row, read_costs
 from bitlens.studies.method_table.rows import objective_of
-from bitlens.training.compare import run_row
+from bitlens.training.comparison_table import run_row
 from bitlens.training.recipe import Recipe, differences
 from bitlens.training.run import RunFolder
 

@@ -13,7 +13,7 @@ import torch
 from bitlens.engine.bench.timing import CLOCKS, Timing, compare, interleave
 from bitlens.models.convert import set_progress
 from bitlens.models.layers import after_step, before_step
-from bitlens.tasks.classify import ClassifyTask
+from bitlens.tasks.step import Task
 from bitlens.training.build import build_task
 from bitlens.training.feed import Batch, Feed
 from bitlens.training.fit import no_teacher
@@ -27,7 +27,7 @@ HALFWAY = 0.5
 Step = Callable[[], None]
 
 
-def optimizer_step(recipe: Recipe, task: ClassifyTask, batch: Batch) -> Step:
+def optimizer_step(recipe: Recipe, task: Task, batch: Batch) -> Step:
     """One training step on `batch`, to be called again and again; the net learns from it."""
     optimizer = make_optimizer(recipe, task, recipe.weight_decay)
     set_progress(task.net, HALFWAY)
@@ -35,7 +35,7 @@ def optimizer_step(recipe: Recipe, task: ClassifyTask, batch: Batch) -> Step:
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        task(batch.images, batch.labels, batch.indices).loss.backward()
+        task(batch.images, batch.truth, batch.indices).loss.backward()
         before_step(task.net)
         begin_momentum(optimizer)
         optimizer.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.svg import (
     CARD,
     INK,
     QUIET,

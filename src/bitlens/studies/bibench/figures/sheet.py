@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from bitlens.data.corruptions.table import CORRUPTIONS, SEVERITIES, corrupt
-from bitlens.studies.information_plane.figures.svg import QUIET, SMALL, document, shape, text
+from bitlens.studies.figures.svg import QUIET, SMALL, document, shape, text
 
 _CELL, _NAMES, _TOP, _GAP = 56, 118, 30, 26
 _COLUMNS = 2

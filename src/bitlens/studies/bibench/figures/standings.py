@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bitlens.studies.bibench.scores import Score
-from bitlens.studies.information_plane.figures.panel import Panel, ticks
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.panel import Panel, ticks
+from bitlens.studies.figures.svg import (
     COLORS,
     INK,
     QUIET,

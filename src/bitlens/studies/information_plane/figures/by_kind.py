@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bitlens.information.layers import SIGNS
+from bitlens.studies.figures.svg import document
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -13,7 +14,6 @@ from bitlens.studies.information_plane.figures.evidence import (
     steps_told,
 )
 from bitlens.studies.information_plane.figures.strips import DEEP, ROW, Strip, strip_key, strips
-from bitlens.studies.information_plane.figures.svg import document
 from bitlens.studies.information_plane.kinds import KINDS
 from bitlens.studies.information_plane.measure import BINS
 from bitlens.studies.information_plane.medians import LEAST_OVERLAP

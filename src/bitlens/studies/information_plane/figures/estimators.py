@@ -7,15 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from bitlens.information.layers import SIGNS
-from bitlens.studies.information_plane.figures.evidence import (
-    Evidence,
-    Figure,
-    seeds_told,
-    steps_told,
-)
-from bitlens.studies.information_plane.figures.keys import key
-from bitlens.studies.information_plane.figures.panel import Panel, ticks
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.panel import Panel, ticks
+from bitlens.studies.figures.svg import (
     COLORS,
     QUIET,
     document,
@@ -24,6 +17,13 @@ from bitlens.studies.information_plane.figures.svg import (
     polyline,
     text,
 )
+from bitlens.studies.information_plane.figures.evidence import (
+    Evidence,
+    Figure,
+    seeds_told,
+    steps_told,
+)
+from bitlens.studies.information_plane.figures.keys import key
 from bitlens.studies.information_plane.kinds import KINDS
 from bitlens.studies.information_plane.measure import BINS, KERNEL_SAMPLES, WIDTH
 from bitlens.studies.information_plane.paths import Path, Trajectory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bitlens.information.layers import SIGNS
+from bitlens.studies.figures.svg import document
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -10,7 +11,6 @@ from bitlens.studies.information_plane.figures.evidence import (
     steps_told,
 )
 from bitlens.studies.information_plane.figures.strips import DEEP, ROW, Strip, strip_key, strips
-from bitlens.studies.information_plane.figures.svg import document
 from bitlens.studies.information_plane.kinds import FACTORIAL
 
 TITLE = "Coupling rho in the eight cells of the factorial, on one alphabet"

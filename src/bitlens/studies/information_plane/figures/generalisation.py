@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bitlens.information.layers import SIGNS
 from bitlens.information.phases import SATURATED_SHARE
+from bitlens.studies.figures.panel import Panel, ticks
+from bitlens.studies.figures.svg import COLORS, SMALL, document, dot, text
 from bitlens.studies.information_plane.figures.evidence import Evidence, Figure
-from bitlens.studies.information_plane.figures.panel import Panel, ticks
-from bitlens.studies.information_plane.figures.svg import COLORS, SMALL, document, dot, text
 from bitlens.studies.information_plane.kinds import KINDS
 from bitlens.studies.information_plane.paths import Path
 from bitlens.studies.information_plane.selection import by

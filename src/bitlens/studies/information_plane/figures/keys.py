@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from bitlens.studies.information_plane.figures.panel import Panel
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.panel import Panel
+from bitlens.studies.figures.svg import (
     QUIET,
     SMALL,
     breadth,

@@ -6,17 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from bitlens.information.layers import SIGNS
-from bitlens.studies.information_plane.figures.evidence import (
-    Evidence,
-    Figure,
-    mean_path,
-    read_by,
-    seeds_told,
-    steps_told,
-)
-from bitlens.studies.information_plane.figures.keys import step_key
-from bitlens.studies.information_plane.figures.panel import Panel, ticks
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.panel import Panel, ticks
+from bitlens.studies.figures.svg import (
     GREY,
     INK,
     QUIET,
@@ -30,6 +21,15 @@ from bitlens.studies.information_plane.figures.svg import (
     text,
     viridis,
 )
+from bitlens.studies.information_plane.figures.evidence import (
+    Evidence,
+    Figure,
+    mean_path,
+    read_by,
+    seeds_told,
+    steps_told,
+)
+from bitlens.studies.information_plane.figures.keys import step_key
 from bitlens.studies.information_plane.measure import BINS
 from bitlens.studies.information_plane.paths import Trajectory
 

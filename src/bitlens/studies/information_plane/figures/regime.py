@@ -11,10 +11,8 @@ import numpy as np
 
 from bitlens.information.layers import PREDICTION, SIGNS
 from bitlens.information.regimes import boundary
-from bitlens.studies.information_plane.figures.evidence import Evidence, Figure
-from bitlens.studies.information_plane.figures.keys import key
-from bitlens.studies.information_plane.figures.panel import Panel
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.panel import Panel
+from bitlens.studies.figures.svg import (
     COLORS,
     GREY,
     INK,
@@ -26,6 +24,8 @@ from bitlens.studies.information_plane.figures.svg import (
     polyline,
     text,
 )
+from bitlens.studies.information_plane.figures.evidence import Evidence, Figure
+from bitlens.studies.information_plane.figures.keys import key
 from bitlens.studies.information_plane.paths import Trajectory
 
 TITLE = "Which layers the number of samples is enough for"

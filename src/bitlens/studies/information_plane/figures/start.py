@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bitlens.information.layers import SIGNS
+from bitlens.studies.figures.panel import Panel, ticks
+from bitlens.studies.figures.svg import COLORS, GREY, document, dots, line
 from bitlens.studies.information_plane.correlations import PREDICTORS
 from bitlens.studies.information_plane.figures.evidence import Evidence, Figure, seeds_told
 from bitlens.studies.information_plane.figures.keys import key
-from bitlens.studies.information_plane.figures.panel import Panel, ticks
-from bitlens.studies.information_plane.figures.svg import COLORS, GREY, document, dots, line
 from bitlens.studies.information_plane.kinds import KINDS, Kind
 from bitlens.studies.information_plane.paths import Path
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitlens.studies.information_plane.figures.evidence import Place
-from bitlens.studies.information_plane.figures.keys import key
-from bitlens.studies.information_plane.figures.panel import Panel, ticks
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.panel import Panel, ticks
+from bitlens.studies.figures.svg import (
     COLORS,
     GREY,
     QUIET,
@@ -19,6 +17,8 @@ from bitlens.studies.information_plane.figures.svg import (
     line,
     text,
 )
+from bitlens.studies.information_plane.figures.evidence import Place
+from bitlens.studies.information_plane.figures.keys import key
 from bitlens.studies.information_plane.intervals import median_interval
 from bitlens.studies.information_plane.paths import Path
 

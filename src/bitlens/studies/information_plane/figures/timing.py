@@ -7,6 +7,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bitlens.information.layers import SIGNS
+from bitlens.studies.figures.panel import Panel, log_steps
+from bitlens.studies.figures.svg import (
+    COLORS,
+    QUIET,
+    SMALL,
+    document,
+    polyline,
+    text,
+)
 from bitlens.studies.information_plane.figures.evidence import (
     Evidence,
     Figure,
@@ -15,15 +24,6 @@ from bitlens.studies.information_plane.figures.evidence import (
     steps_told,
 )
 from bitlens.studies.information_plane.figures.keys import key
-from bitlens.studies.information_plane.figures.panel import Panel, log_steps
-from bitlens.studies.information_plane.figures.svg import (
-    COLORS,
-    QUIET,
-    SMALL,
-    document,
-    polyline,
-    text,
-)
 from bitlens.studies.information_plane.measure import BINS
 from bitlens.studies.information_plane.paths import Array, Trajectory
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitlens.studies.information_plane.figures.svg import (
+from bitlens.studies.figures.svg import (
     GREY,
     LINE,
     QUIET,
