@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from bitlens.cli.list_command import LISTS
-from bitlens.data import DATASETS
+from bitlens.data import DATASETS, SCENES
 from bitlens.methods import METHODS
+from bitlens.models.dense import DENSE_NETS
 from bitlens.models.nets import NETS
 from bitlens.objectives import DISTILLATIONS, OBJECTIVES
 from bitlens.recipes import RECIPES, SUITES
+from bitlens.tasks.config import TASKS
 
 
 def test_train_tells_what_came_out(say, quick_options: list[str], tmp_path: Path) -> None:
@@ -123,6 +125,8 @@ def test_info_of_a_model(say) -> None:
     assert said.code == 0
     assert "18 of 20 layers in 1 bit" in said.out and "binary (irnet)" in said.out
     assert "0 of 4 layers" in say("info", "mlp", "--method", "float").out
+    said = say("info", "dense-resnet18-bireal-half", "--classes", "13", "--image-size", "64")
+    assert "22 of 27 layers in 1 bit" in said.out and "head.segment" in said.out
 
 
 def test_a_narrow_terminal_does_not_cut_numbers_in_a_pipe(
@@ -135,7 +139,9 @@ def test_a_narrow_terminal_does_not_cut_numbers_in_a_pipe(
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        *(("recipes", RECIPES), ("suites", SUITES), ("methods", METHODS), ("models", NETS)),
+        *(("recipes", RECIPES), ("suites", SUITES), ("methods", METHODS)),
+        ("models", NETS | DENSE_NETS),
+        *(("scenes", SCENES), ("tasks", TASKS)),
         *(("data", DATASETS), ("objectives", OBJECTIVES), ("distillations", DISTILLATIONS)),
     ],
 )
@@ -148,7 +154,7 @@ def test_lists_name_everything_once(say, what: str, names: dict) -> None:
 
 def test_there_is_no_other_list(say) -> None:
     assert set(LISTS) == {
-        *("recipes", "suites", "methods", "models", "data"),
+        *("recipes", "suites", "methods", "models", "data", "scenes", "tasks"),
         *("objectives", "distillations", "presets"),
     }
     said = say("list", "presets")

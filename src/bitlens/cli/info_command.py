@@ -21,7 +21,7 @@ class Info:
     method: str = "bireal"
     """Binarization method, or float."""
     classes: int = 10
-    """Number of outputs."""
+    """Number of outputs, for each pixel in a dense net."""
     channels: int = 3
     """Image channels."""
     image_size: int = 32
@@ -68,6 +68,7 @@ def _rows(name: str, options: Info) -> list[dict]:
     import torch
 
     from bitlens.models import create
+    from bitlens.models.dense import DENSE_NETS, create_dense
     from bitlens.models.summary import summary
 
     if Path(name).is_dir():
@@ -76,12 +77,22 @@ def _rows(name: str, options: Info) -> list[dict]:
         raise BitlensError(
             f"info: channels={options.channels}, image_size={options.image_size}; both must be positive"
         )
-    net = create(
-        name,
-        method=options.method,
-        classes=options.classes,
-        channels=options.channels,
-        image_size=options.image_size,
-    )
-    example = torch.zeros(1, options.channels, options.image_size, options.image_size)
+    size = options.image_size
+    if name in DENSE_NETS:
+        net = create_dense(
+            name,
+            method=options.method,
+            heads={"segment": options.classes},
+            channels=options.channels,
+            image_size=(size, size),
+        )
+    else:
+        net = create(
+            name,
+            method=options.method,
+            classes=options.classes,
+            channels=options.channels,
+            image_size=size,
+        )
+    example = torch.zeros(1, options.channels, size, size)
     return summary(net, example).as_dicts()

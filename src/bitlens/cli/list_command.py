@@ -12,7 +12,8 @@ def _recipes() -> dict[str, str]:
     from bitlens.recipes import RECIPES
 
     return {
-        name: f"{r.model}, {r.method}, {r.objective}"
+        name: (f"{r.task}: " if r.task != "classify" else "")
+        + f"{r.model}, {r.method}, {r.objective}"
         + (f" x {r.weight:g}" if r.weight else "")
         + (f" + {r.distill} x {r.distill_weight:g}" if r.distill != "none" else "")
         + f", {r.data}, {r.epochs} epochs"
@@ -54,6 +55,18 @@ def _data() -> dict[str, str]:
     return DATASETS
 
 
+def _scenes() -> dict[str, str]:
+    from bitlens.data import SCENES
+
+    return SCENES
+
+
+def _tasks() -> dict[str, str]:
+    from bitlens.tasks.config import TASKS
+
+    return TASKS
+
+
 def _objectives() -> dict[str, str]:
     from bitlens.objectives import OBJECTIVES
 
@@ -87,6 +100,8 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "methods": _methods,
     "models": _models,
     "data": _data,
+    "scenes": _scenes,
+    "tasks": _tasks,
     "objectives": _objectives,
     "distillations": _distillations,
     "presets": _presets,

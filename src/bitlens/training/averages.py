@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from bitlens.tasks.step import StepOutput
 
 
 class Averages:
-    """Running sums of one epoch, weighted by images.
+    """Running sums of one epoch, weighted by images; what a step could not measure (NaN) is left out.
 
     Attributes:
         images: seen so far by this process.
@@ -17,6 +18,7 @@ class Averages:
     def __init__(self) -> None:
         self.images = 0
         self._sums: dict[str, float] = {}
+        self._images: dict[str, int] = {}
         self._bound_valid: bool | None = None
 
     def add(self, output: StepOutput, loss: float, images: int) -> None:
@@ -32,15 +34,17 @@ class Averages:
             values["distilled"] = output.distilled.loss.item()
         self.images += images
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value * images
+            if not math.isnan(value):
+                self._sums[name] = self._sums.get(name, 0.0) + value * images
+                self._images[name] = self._images.get(name, 0) + images
 
     def mean(self, name: str) -> float | None:
         """Mean of `loss`, `accuracy`, `objective`, `distilled`, `bound` or `ceiling`; None where absent."""
-        return self._sums[name] / self.images if name in self._sums else None
+        return self._sums[name] / self._images[name] if name in self._sums else None
 
     def record(self) -> dict[str, Any]:
         """The means by their names in metrics.jsonl."""
-        bounds = {k.removeprefix("bound/"): v for k, v in self._sums.items() if "/" in k}
+        bounds = [name for name in self._sums if name.startswith("bound/")]
         return {
             "train_loss": self.mean("loss"),
             "train_accuracy": self.mean("accuracy"),
@@ -49,5 +53,5 @@ class Averages:
             "bound": self.mean("bound"),
             "ceiling": self.mean("ceiling"),
             "bound_valid": self._bound_valid if "bound" in self._sums else None,
-            "bound_layers": {name: value / self.images for name, value in bounds.items()},
+            "bound_layers": {name.removeprefix("bound/"): self.mean(name) for name in bounds},
         }

@@ -355,7 +355,14 @@ class _Run:
         self.display.epoch(row)
 
     def _evaluate(self, images: Images) -> dict[str, float]:
-        return self.task.evaluate(self.feed.evaluation(images))
+        found = self.task.evaluate(self.feed.evaluation(images))
+        for name, value in found.items():
+            if name != "loss" and math.isnan(value):
+                raise BitlensError(
+                    f"{name} cannot be measured: no pixel that is judged in {self.recipe.data} is known; "
+                    "check the masks and depths"
+                )
+        return found
 
     def _look_at_held(self) -> None:
         self.net.eval()
