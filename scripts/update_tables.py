@@ -15,6 +15,8 @@ A page asks for a table and ends it with `<!-- end -->`:
     <!-- coverage: results/NAME.csv SHARE -->           how often intervals hold the truth, by flag, in
                                                         cells where SHARE of the draws have the flag
     <!-- bibench: results/SCORES.csv SCORE ... --> BiBench's scores, a row per variant
+    <!-- dense: results/SUMMARY.csv FORM ... --> dense prediction; FORM is full TASK, costs, short, setting or
+                                                        pictures TASK (links to the sheets in docs)
     <!-- methods: results/RUNS.csv results/COSTS.csv FORM ... --> the method table; FORM is full DATA, short,
                                                         figure PICTURE (a link to it), or published; a
                                                         sentence while there are no runs
@@ -32,6 +34,7 @@ from pathlib import Path
 
 from bitlens.report.statistics import paired_difference, spell, summarize
 from bitlens.studies.bibench.markdown import scores_table
+from bitlens.studies.dense.markdown import dense_tables
 from bitlens.studies.method_table.figure import draw
 from bitlens.studies.method_table.page import figures_page, full_page, short_page
 from bitlens.studies.method_table.rows import DataTable, aggregate
@@ -41,7 +44,8 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 METHOD_TABLE = (ROOT / "results" / "methods_runs.csv", ROOT / "results" / "methods_costs.csv")
 PICTURE = ROOT / "docs" / "method_table.svg"
 MARKER = re.compile(
-    r"(<!-- (table|rows|verdicts|coverage|paired|methods|bibench): (\S+) ([^\n]+) -->\n).*?(<!-- end -->)",
+    r"(<!-- (table|rows|verdicts|coverage|paired|methods|bibench|dense): (\S+) ([^\n]+) -->\n)"
+    r".*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -218,6 +222,18 @@ def methods(path: Path, costs: str, form: str, *about: str) -> str:
     return short_page(tables)
 
 
+def dense(path: Path, form: str, *about: str) -> str:
+    """The study of dense prediction in one of its forms."""
+    if form != "pictures":
+        return dense_tables(path, form, *about)
+    (task,) = about
+    stems = (f"dense_{task}", f"dense_{task}_classes", f"dense_{task}_depth")
+    names = [f"{stem}.{ending}" for stem in stems for ending in ("png", "jpg")]
+    alt = "Test scenes: image, truth, float, binary, binary with CMIM, errors"
+    links = [f"![{alt}]({name})\n" for name in names if (ROOT / "docs" / name).exists()]
+    return "\n".join(links)
+
+
 def average(runs: list[dict[str, str]], key: str) -> str:
     """Mean of a column over the runs that have it, or a dash."""
     found = [float(row[key]) for row in runs if row[key]]
@@ -234,6 +250,7 @@ def rewritten(text: str) -> str:
         "paired": paired,
         "methods": methods,
         "bibench": scores_table,
+        "dense": dense,
     }
     return MARKER.sub(
         lambda m: m[1] + writers[m[2]](ROOT / m[3], *m[4].split()) + m[5],

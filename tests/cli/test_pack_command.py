@@ -143,7 +143,7 @@ def test_info_of_the_file(say, run: Path) -> None:
 CASES = {
     "no run": (["pack"], "pack: name one run folder, before the options"),
     "two runs": (["pack", "a", "b"], "pack: name one run folder, before the options"),
-    "images": (["pack", "a", "--images", "0"], "pack: images=0; compare at least 1"),
+    "images": (["pack", "a", "--images", "-1"], "pack: images=-1; compare at least 1, or 0 for as"),
     "threads": (["pack", "a", "-o", "b.bits", "--threads", "-1"], "threads=-1; give at least 1"),
     "not there": (["pack", "nope"], "pack: there is no run folder nope"),
     "not a run": (["pack", ".", "-o", "b.bits"], "holds no run (recipe.json is missing)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import tyro
 
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
     from bitlens.engine.graph import Graph
     from bitlens.training.feed import Feed
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class Tested(Protocol):
+    """What both nets made of the test split, in words and for the header."""
+
+    def meta(self) -> dict[str, object]:
+        """What the file's header keeps."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +45,12 @@ class Pack:
     """Keep float layers in float32 instead of int8: larger and slower, with the torch net's own values."""
     strict: bool = False
     """Refuse a net without binary layers, or with one that does not compute in 1-bit weights and inputs."""
-    images: int = 256
-    """Images on which signs are compared: of the validation split, or of the test split without one."""
+    images: int = 0
+    """Images on which signs are compared: of the validation split, or of the test split without one. 0 takes
+    256, or scenes of some 4 million pixels together."""
+    size: Annotated[str, tyro.conf.arg(metavar="HxW")] = ""
+    """Height and width of the images that the file takes, such as 480x640, where a run of dense prediction
+    is packed for another size than it was trained at; its weights do not depend on it."""
     threads: int = 0
     """CPU threads; 0 takes one per core."""
 
@@ -44,25 +59,43 @@ def run(arguments: Sequence[str]) -> None:
     """Pack a run."""
     names, rest = take_names(arguments, "pack: name one run folder")
     options: Pack = parse(Pack, "pack RUN", rest)
-    if options.images < 1:
-        raise BitlensError(f"pack: images={options.images}; compare at least 1")
+    if options.images < 0:
+        raise BitlensError(
+            f"pack: images={options.images}; compare at least 1, or 0 for as many as is usual"
+        )
+    size = _size(options.size)
     folder = Path(names[0])
     out = options.out or folder / NAME
     if out.suffix != ".bits":
         raise BitlensError(f"pack: {out} must end in .bits; a file of that name would be replaced")
     use_threads(options.threads)
-    _check_run(folder)
+    _check_run(folder, size)
     _check_target(out)
-    _pack(folder, out, options)
+    _pack(folder, out, options, size)
 
 
-def _check_run(folder: Path) -> None:
-    """Refuse, before any work, what is no run folder."""
+def _size(given: str) -> Size | None:
+    """Height and width, None where none are given."""
+    if not given:
+        return None
+    sides = given.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) for side in sides):
+        raise BitlensError(f"pack: size={given}; give height and width in pixels, such as 480x640")
+    return int(sides[0]), int(sides[1])
+
+
+def _check_run(folder: Path, size: Size | None) -> None:
+    """Refuse, before any work, what is no run folder, or one that has a size of its own."""
     from bitlens.training.run import RunFolder
 
     if not folder.exists():
         raise BitlensError(f"pack: there is no run folder {folder}")
-    RunFolder(folder).recipe()
+    recipe = RunFolder(folder).recipe()
+    if size is not None and recipe.task == "classify":
+        raise BitlensError(
+            f"pack: size={size[0]}x{size[1]}, but {folder} classifies whole images, at the size it was "
+            "trained at; only nets of dense prediction take others"
+        )
 
 
 def _check_target(out: Path) -> None:
@@ -73,45 +106,47 @@ def _check_target(out: Path) -> None:
         raise BitlensError(f"pack: there is no folder {out.parent} to write {out.name} into")
 
 
-def _pack(folder: Path, out: Path, options: Pack) -> None:
+def _pack(folder: Path, out: Path, options: Pack, pixels: Size | None) -> None:
     import torch
 
     import bitlens
     from bitlens.cli.display import console, counting
     from bitlens.report.quantities import ratio, size
     from bitlens.training.build import load_run_net
-    from bitlens.training.feed import Feed
+    from bitlens.training.feed import make_feed
     from bitlens.training.packing_images import calibration_images, compared_images
     from bitlens.training.run import RunFolder
 
     recipe = RunFolder(folder).recipe()
-    feed = Feed(recipe, torch.device("cpu"))
+    feed = make_feed(recipe, torch.device("cpu"))
     data = feed.data
     net = load_run_net(folder, data, torch.device("cpu")).eval()
     with counting("images calibrated on, then compared") as told:
         packed = bitlens.pack(
             net,
-            compared_images(feed, options.images),
-            calibration_images(feed),
+            compared_images(feed, options.images, pixels),
+            calibration_images(feed, pixels),
             mean=data.mean,
             std=data.std,
-            labels=data.classes,
+            labels=() if recipe.task == "depth" else data.classes,
             float32=options.float32,
             strict=options.strict,
             progress=told,
         )
     with counting("test images answered by both nets") as told:
-        tested = _test(net, packed.graph, feed, told)
+        if recipe.task == "classify":
+            tested: Tested = _test(net, packed.graph, feed, told)
+        else:
+            from bitlens.cli.pack_scenes import test_scenes
+
+            tested = test_scenes(net, packed.graph, feed, pixels, told)
     origin = {
         "recipe": recipe.name,
         "seed": recipe.seed,
         "model": recipe.model,
         "method": recipe.method,
         "data": _data_name(recipe.data),
-        "test_images": tested.images,
-        "test_equal": tested.equal,
-        "test_accuracy": tested.packed / tested.images,
-        "test_accuracy_torch": tested.torch / tested.images,
+        **tested.meta(),
     }
     packed = replace(packed, graph=replace(packed.graph, meta={**packed.graph.meta, **origin}))
     packed.save(out)
@@ -120,8 +155,7 @@ def _pack(folder: Path, out: Path, options: Pack) -> None:
     print()
     for line in (
         f"checked: {packed.verification}",
-        f"test split, {tested.images:,} images: accuracy {tested.torch / tested.images:.2%} in torch, "
-        f"{tested.packed / tested.images:.2%} packed; top-1 equal on {tested.equal:,} of {tested.images:,}",
+        str(tested),
         f"{out}: {size(out.stat().st_size)}, as float32 {size(packed.table.float_bytes)} "
         f"({ratio(packed.table.float_bytes, out.stat().st_size)} smaller)   "
         f"try: bitlens bench {out}",
@@ -137,6 +171,21 @@ class _Tested:
     torch: int
     packed: int
     equal: int
+
+    def meta(self) -> dict[str, object]:
+        """What the file's header keeps."""
+        return {
+            "test_images": self.images,
+            "test_equal": self.equal,
+            "test_accuracy": self.packed / self.images,
+            "test_accuracy_torch": self.torch / self.images,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"test split, {self.images:,} images: accuracy {self.torch / self.images:.2%} in torch, "
+            f"{self.packed / self.images:.2%} packed; top-1 equal on {self.equal:,} of {self.images:,}"
+        )
 
 
 def _test(net: nn.Module, graph: Graph, feed: Feed, told: Callable[[int, int], None]) -> _Tested:
@@ -163,5 +212,5 @@ def _test(net: nn.Module, graph: Graph, feed: Feed, told: Callable[[int, int], N
 def _data_name(data: str) -> str:
     """What a recipe calls its data, without the folders of this machine."""
     scheme, colon, target = data.partition(":")
-    local = scheme in ("parquet", "folder")
+    local = scheme in ("parquet", "folder", "scenes", "mat")
     return f"{scheme}{colon}{Path(target).name}" if local else data

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from bitlens.cli.bits_file import find_bits
 from bitlens.cli.options import parse, take_names
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from bitlens.engine.graph import Graph
+    from bitlens.engine.run.session import Session
 
 BATCH = 64
 """Pictures held at a time."""
@@ -24,14 +27,20 @@ BATCH = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Classify image files with a packed net.
+    """Classify image files with a packed net, or write masks and depths of them.
 
     FILE is a .bits file or a run folder with one. Pictures are scaled until they cover the net's size and
-    cropped in the middle, as in training; color becomes grey where the net was trained on grey.
+    cropped in the middle, as in training; color becomes grey where the net was trained on grey. For a net
+    of dense prediction they are scaled until they fit, and nothing is cropped: the last row or column is
+    repeated where the shapes differ. Into --out go, at each picture's own size, NAME.mask.png (indices are
+    classes), NAME.overlay.png, NAME.depth.png (16 bits, millimetres) and NAME.depth-color.png; files of
+    these names are replaced.
     """
 
+    out: Annotated[Path | None, tyro.conf.arg(aliases=("-o",), metavar="FOLDER")] = None
+    """Folder for the pictures that a net of dense prediction makes; made where there is none."""
     top: int = 3
-    """Classes to show, most probable first."""
+    """Classes to show, most probable first, or those of most pixels."""
     threads: int = 1
     """CPU threads."""
 
@@ -48,10 +57,24 @@ def run(arguments: Sequence[str]) -> None:
     import bitlens
 
     session = bitlens.load(path, threads=options.threads)
+    if session.graph.output_rank == 4:
+        bad = _write_maps(session, path, options, [Path(name) for name in names[1:]])
+    else:
+        bad = _classify(session, path, options, names[1:])
+    if bad:
+        raise BitlensError(f"predict: {bad} of {len(names) - 1} images could not be read")
+
+
+def _classify(session: Session, path: Path, options: Predict, names: Sequence[str]) -> int:
+    """Print classes and probabilities; how many pictures could not be read."""
+    if options.out is not None:
+        raise BitlensError(
+            f"predict: {path} answers with classes, for which no picture is written; leave out --out"
+        )
     classes = _classes(session.graph, path)
-    width = max(map(len, names[1:]))
+    width = max(map(len, names))
     bad = 0
-    for batch in _batches(names[1:]):
+    for batch in _batches(names):
         pictures = [_read(session.graph, Path(name)) for name in batch]
         bad += sum(isinstance(picture, BitlensError) for picture in pictures)
         answers = iter(_answers(session, pictures))
@@ -61,15 +84,34 @@ def run(arguments: Sequence[str]) -> None:
                 print(f"bitlens: {picture}", file=sys.stderr)
             else:
                 print(f"{name:<{width}}  {_line(next(answers), classes, options.top)}")
-    if bad:
-        raise BitlensError(f"predict: {bad} of {len(names) - 1} images could not be read")
+    return bad
 
 
-def _classes(graph: Graph, path: Path) -> tuple[str, ...]:
+def _write_maps(session: Session, path: Path, options: Predict, pictures: Sequence[Path]) -> int:
+    """Write masks and depths; how many pictures could not be read."""
+    from bitlens.cli.predict_maps import Maps
+    from bitlens.engine.heads import heads_of
+
+    heads = heads_of(session.graph)
+    if heads is None:
+        raise BitlensError(
+            f"predict: {path} answers with a map per image and does not say what it means; pack the net "
+            "with heads={'segment': ..., 'depth': 1}"
+        )
+    if options.out is None:
+        raise BitlensError(
+            f"predict: {path} answers with a map per image; name a folder for the pictures: --out FOLDER"
+        )
+    names = _classes(session.graph, path, heads.classes)
+    maps = Maps(session=session, heads=heads, names=names, out=options.out, top=options.top)
+    maps.check(pictures)
+    return maps.run(pictures)
+
+
+def _classes(graph: Graph, path: Path, count: int | None = None) -> tuple[str, ...]:
     """Names of the classes, numbers where the file has none."""
-    count = graph.values[graph.output].shape[2]
-    if graph.output_rank != 2:
-        raise BitlensError(f"predict: {path} answers with a map per image, not with classes")
+    if count is None:
+        count = graph.values[graph.output].shape[2]
     channels = graph.values[graph.input].shape[2]
     if channels not in (1, 3):
         raise BitlensError(f"predict: {path} takes {channels} channels; pictures have 1 or 3")

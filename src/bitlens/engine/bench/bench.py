@@ -30,7 +30,10 @@ PROFILE_REPEATS = 200
 """Answers over which the time of each layer is taken."""
 
 SHARE = 16
-"""Images for each thread where several share a batch."""
+"""Most images for each thread where several share a batch."""
+
+SHARE_SECONDS = 0.02
+"""About how long a thread's share takes; fewer images where one takes long."""
 
 COPIES = ("image", "border", "expand", "regroup", "answer")
 """Parts of a program that prepare what a node reads, or bring images in and answers out."""
@@ -204,7 +207,7 @@ def bench(
         ),
         layers=_layers(session, costs, image, peak),
         peak=peak,
-        throughput=_throughput(graph, image, rounds),
+        throughput=_throughput(graph, image, rounds, timings[PACKED].milliseconds / 1e3),
         operations={
             "binary_macs": costs.total.binary,
             "int8_macs": costs.total.int8,
@@ -289,12 +292,18 @@ def _notes(missing: Sequence[str], load: float | None, threads: int) -> tuple[st
     return tuple(notes)
 
 
-def _throughput(graph: Graph, image: npt.NDArray[Any], rounds: int) -> Throughput | None:
-    """Two threads with a batch, by one thread with the same; None on one core."""
+def _throughput(
+    graph: Graph, image: npt.NDArray[Any], rounds: int, seconds: float
+) -> Throughput | None:
+    """Two threads with a batch, by one thread with the same; None on one core.
+
+    One image takes about `seconds`.
+    """
     threads = min(2, cores())
     if threads == 1:
         return None
-    images = np.repeat(image, threads * SHARE, axis=0)
+    share = max(1, min(SHARE, round(SHARE_SECONDS / seconds)))
+    images = np.repeat(image, threads * share, axis=0)
     one, several = Session(graph, 1), Session(graph, threads)
     taken = interleave({"one": lambda: one(images), "several": lambda: several(images)}, rounds)
     speedup = compare(taken["one"], taken["several"])

@@ -25,6 +25,7 @@ from bitlens.engine.file.limits import (
 from bitlens.engine.file.validate_nodes import check_node
 from bitlens.engine.file.validate_tensors import TensorRules, named_tensors
 from bitlens.engine.graph import TILED, Graph, Node, NodeOp, Step, StepOp, Value
+from bitlens.engine.heads import heads_of
 
 _STEP_FIELDS: dict[str, tuple[str, ...]] = {
     "multiply": ("a",),
@@ -112,10 +113,10 @@ def _output(graph: Graph, values: dict[str, Value]) -> None:
         raise BitsFileError(f"output rank: {shown(graph.output_rank)} is neither 2 nor 4")
     if graph.output_rank == 2 and value.shape[:2] != (1, 1):
         raise BitsFileError(f"output rank: 2 does not fit an answer of shape {value.shape}")
-    if graph.labels and len(graph.labels) != value.shape[2]:
-        raise BitsFileError(
-            f"labels: {len(graph.labels)} names for an answer of {value.shape[2]} channels"
-        )
+    heads = heads_of(graph)
+    named = value.shape[2] if heads is None else heads.classes
+    if graph.labels and len(graph.labels) != named:
+        raise BitsFileError(f"labels: {len(graph.labels)} names for an answer of {named} channels")
 
 
 def _add(value: Value, values: dict[str, Value], graph: Graph) -> None:

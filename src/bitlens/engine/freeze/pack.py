@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +28,11 @@ from bitlens.engine.freeze.pixels import image_bytes
 from bitlens.engine.freeze.quantize import FINE
 from bitlens.engine.freeze.verify import Verification, verify
 from bitlens.engine.graph import Graph, Node
+from bitlens.engine.heads import Heads, heads_for
 from bitlens.engine.run.session import Session
 from bitlens.engine.table import BITS, Table, table
 from bitlens.errors import BitlensError
+from bitlens.models.dense.net import DenseNet
 from bitlens.models.layers import BinaryLayer
 from bitlens.models.summary import summary
 
@@ -69,6 +71,7 @@ def pack(
     mean: Sequence[float] | Tensor | None = None,
     std: Sequence[float] | Tensor | None = None,
     labels: Sequence[str] | None = (),
+    heads: Mapping[str, int] | None = None,
     float32: bool = False,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -87,6 +90,8 @@ def pack(
             and `std` the packed net takes bytes. None where the net's input is no normalised image of bytes.
         std: of the same normalisation.
         labels: class names, or None.
+        heads: what the channels of a net's map are, for dense prediction: how many of "segment", class
+            logits, and of "depth", log of metres, in order; None takes those of a `DenseNet`.
         float32: keep real layers in float32 instead of int8.
         strict: refuse a net with a binary layer that does not compute in 1 bit, or with no binary layer.
         progress: called with the images done and their number, while the calibration images run and then
@@ -117,12 +122,13 @@ def pack(
             float32=float32,
             progress=None if progress is None else lambda done, _: progress(done, total),
         )
-        lowered = _described(lowered, captured, model)
-        _check_classes(lowered.graph)
+        found = _heads(lowered.graph, model, heads)
+        lowered = _described(lowered, captured, model, found)
+        _check_classes(lowered.graph, found)
         if strict:
             _check_strict(lowered.graph, captured)
         told = None if progress is None else lambda done, _: progress(calibrated + done, total)
-        verification = _verified(model, captured, lowered, images, told)
+        verification = _verified(model, captured, lowered, images, found, told)
     meta = {**lowered.graph.meta, "verified": asdict(verification)}
     return Packed(graph=replace(lowered.graph, meta=meta), verification=verification)
 
@@ -132,6 +138,7 @@ def _verified(
     captured: Captured,
     lowered: Lowered,
     images: Tensor,
+    heads: Heads | None,
     progress: Callable[[int, int], None] | None,
 ) -> Verification:
     """Hold the graphs, as the engine runs them, against the net."""
@@ -148,11 +155,21 @@ def _verified(
         images,
         trace=lambda rows: traced.trace(rows, layout="nhwc"),
         answer=answer,
+        classes=None if heads is None else heads.classes,
         progress=progress,
     )
 
 
-def _described(lowered: Lowered, captured: Captured, model: nn.Module) -> Lowered:
+def _heads(graph: Graph, model: nn.Module, given: Mapping[str, int] | None) -> Heads | None:
+    """What the net's map means, where somebody says."""
+    if given is None and isinstance(model, DenseNet):
+        given = model.heads
+    return None if given is None else heads_for(graph, given)
+
+
+def _described(
+    lowered: Lowered, captured: Captured, model: nn.Module, heads: Heads | None
+) -> Lowered:
     """The same with the layer table's facts in the graph's `meta`."""
     known = summary(model)
     rows = {row.name: row for row in known.rows}
@@ -179,6 +196,8 @@ def _described(lowered: Lowered, captured: Captured, model: nn.Module) -> Lowere
         "float_bytes": known.bytes_latent,
         "layers": layers,
     }
+    if heads is not None:
+        meta |= heads.as_meta()
     return replace(lowered, graph=replace(lowered.graph, meta=meta))
 
 
@@ -206,11 +225,14 @@ def _why(node: Node, graph: Graph, captured: Captured, known: str) -> str:
     return known
 
 
-def _check_classes(graph: Graph) -> None:
-    classes = graph.values[graph.output].shape[2]
-    if graph.labels and len(graph.labels) != classes:
+def _check_classes(graph: Graph, heads: Heads | None) -> None:
+    outputs = graph.values[graph.output].shape[2]
+    if heads is not None:
+        outputs = heads.classes
+    if graph.labels and len(graph.labels) != outputs:
         raise BitlensError(
-            f"pack: {len(graph.labels)} labels for a net with {classes} outputs; give one a class"
+            f"pack: {len(graph.labels)} labels for a net with {outputs} "
+            f"{'outputs' if heads is None else 'classes'}; give one a class"
         )
 
 

@@ -42,9 +42,11 @@ class Verification:
         differing: how many differed; a net is only packed with 0.
         layers: number of tensors of signs.
         answers: images, or pixels where the net answers with images.
-        identical: how many have the first class that torch computes with the same int8 layers.
+        identical: how many have the first class that torch computes with the same int8 layers, or, where
+            the net tells no classes, all of its numbers.
         largest: largest difference of an answer to that of the untouched net, in float32.
-        top1_changes: answers whose first class is another than the untouched net's.
+        top1_changes: answers whose first class is another than the untouched net's; None where the net
+            tells no classes.
     """
 
     images: int
@@ -54,7 +56,7 @@ class Verification:
     answers: int
     identical: int
     largest: float
-    top1_changes: int
+    top1_changes: int | None
 
     def __str__(self) -> str:
         signs = (
@@ -62,10 +64,12 @@ class Verification:
             if self.layers
             else f"no signs to compare, the net has no binary layer; {self.images} images answered"
         )
+        changed = "answers change by"
+        if self.top1_changes is not None:
+            changed = f"{self.top1_changes:,} of them change, logits by"
         return (
             f"{signs}; predictions identical: {self.identical:,} of {self.answers:,}; against the net "
-            f"with float32 in place of int8, {self.top1_changes:,} of them change, logits by at most "
-            f"{self.largest:.3g}"
+            f"with float32 in place of int8, {changed} at most {self.largest:.3g}"
         )
 
 
@@ -76,6 +80,7 @@ def verify(
     images: Tensor,
     trace: Trace,
     answer: Answer,
+    classes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
     """Compare the packed net with the torch net.
@@ -87,6 +92,7 @@ def verify(
         images: float images (n, c, h, w) as the net takes them.
         trace: runs `lowered.probed`.
         answer: runs `lowered.graph`.
+        classes: channels of the answer, from the first on, that are logits of classes; None for all.
         progress: called with the images done and their number.
 
     Raises:
@@ -113,16 +119,23 @@ def verify(
         if progress is not None:
             progress(min(len(packed) * BATCH, len(images)), len(images))
     ours, theirs, same = (np.concatenate(x)[: len(images)] for x in (packed, own, simulated))
-    first = ours.argmax(axis=-1)
+    changes: int | None = None
+    if classes == 0:
+        equal = (ours == same).all(axis=-1)
+    else:
+        first, own_first, same_first = (
+            x[..., :classes].argmax(axis=-1) for x in (ours, theirs, same)
+        )
+        equal, changes = first == same_first, int((first != own_first).sum())
     return Verification(
         images=len(images),
         codes=check.codes,
         differing=0,
         layers=len(check.seen),
-        answers=first.size,
-        identical=int((first == same.argmax(axis=-1)).sum()),
+        answers=equal.size,
+        identical=int(equal.sum()),
         largest=float(np.abs(ours - theirs).max()),
-        top1_changes=int((first != theirs.argmax(axis=-1)).sum()),
+        top1_changes=changes,
     )
 
 
