@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -79,3 +81,26 @@ def test_a_net_is_packed_and_answers_as_in_torch(
     assert "equal torch's bit for bit; predictions identical: 256 of 256" in printed
     assert torchs > 0.4 and abs(packed - torchs) < 0.03
     assert path.stat().st_size < 40_000
+
+
+def test_a_folder_of_scenes_becomes_a_file_that_segments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 2)):
+        for number in range(count):
+            mask = np.zeros((32, 40), np.uint8)
+            top, left = draw.integers(2, 14, 2)
+            mask[top : top + 14, left : left + 20] = 1
+            image = (120 * mask + draw.integers(0, 60, mask.shape)).astype(np.uint8)
+            for kind, pixels in (("images", image), ("masks", mask)):
+                (tmp_path / split / kind).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(tmp_path / split / kind / f"{number}.png")
+    out = tmp_path / "run"
+    metrics = load("segment_and_pack.py")["main"](str(tmp_path), out, epochs=2)
+    assert set(metrics) == {"miou", "pixel_accuracy", "class_accuracy"}
+    printed = capsys.readouterr().out
+    assert "equal torch's bit for bit" in printed and "bytes" in printed
+    with Image.open(out / "mask.png") as mask:
+        assert mask.size == (40, 32) and mask.mode == "P" and mask.getextrema()[1] <= 1
+    assert (out / "model.bits").stat().st_size < 1_500_000

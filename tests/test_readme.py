@@ -59,7 +59,9 @@ def test_every_recipe_named_in_the_pages_exists() -> None:
         for command in re.findall(r"bitlens (?:train|compare) ([^\n]*)", page.read_text()):
             named, _, _ = command.partition("--")
             names = [
-                w for w in named.split() if re.fullmatch(r"(demo|fashion|cifar10|resnet20)-\S+", w)
+                w
+                for w in named.split()
+                if re.fullmatch(r"(demo|fashion|cifar10|resnet20|nyudv2)-\S+", w)
             ]
             for name in names:
                 assert name in RECIPES, (page.name, name)

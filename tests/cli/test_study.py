@@ -35,13 +35,16 @@ def test_a_study_ends_with_verdicts_and_a_page(say: Say, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["study"], "study: name one study (information-plane, bibench)"),
+        (["study"], "study: name one study (information-plane, bibench, dense)"),
         (["study", "information-plan"], "unknown study 'information-plan'; did you mean"),
         (["study", "information-plane", "--jobs", "-1"], "study: jobs=-1"),
         (["study", "information-plane", "runs/demo"], "study: name one study"),
-        (["study", "bibench"], "bibench: name at least one folder"),
-        (["study", "bibench", "--images", "8"], "bibench: name at least one folder"),
+        (["study", "bibench"], "study bibench: name at least one folder"),
+        (["study", "bibench", "--images", "8"], "study bibench: name at least one folder"),
         (["study", "bibench", "nowhere"], "nowhere is not a comparison"),
+        (["study", "dense"], "study dense: name at least one folder"),
+        (["study", "dense", "nowhere"], "nowhere is not a comparison"),
+        (["study", "dense", "--scenes", "2", "c"], "study dense: 'c' stands behind the options"),
         (
             ["study", "bibench", "--images", "8", "c"],
             "'c' stands behind the options; name all folders",

@@ -1,4 +1,4 @@
-"""`bitlens study information-plane --tier smoke|short|full` and `bitlens study bibench FOLDER...`."""
+"""`bitlens study information-plane --tier TIER`, `study bibench FOLDER...` and `study dense FOLDER...`."""
 
 from __future__ import annotations
 
@@ -48,20 +48,42 @@ class Bibench:
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """How do binary nets of segmentation and depth stand beside their float twins and a constant?
+
+    Name the folders of finished comparisons, one a task, each with a float variant. Nothing is trained.
+    """
+
+    scenes: int = 6
+    """Test scenes on the pictures, evenly spaced over the test split."""
+    out: Out = None
+    """Folder of the study; by default runs/dense."""
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
+
+
+JUDGES = ("bibench", "dense")
+"""Studies of finished comparisons, whose folders are named."""
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run a study and tell what came out."""
     names, rest = split_names(arguments)
     if not names and {"--help", "-h"} & set(rest):
         names = [next(iter(STUDIES))]
-    if not names or (len(names) > 1 and names[0] != "bibench"):
+    if not names or (len(names) > 1 and names[0] not in JUDGES):
         raise BitlensError(
             f"study: name one study ({', '.join(STUDIES)}), e.g. bitlens study information-plane"
         )
     if names[0] not in STUDIES:
         raise unknown("study", names[0], STUDIES)
-    if names[0] == "bibench":
-        _check_words(names[1:], rest)
-        _bibench([Path(name) for name in names[1:]], parse(Bibench, "study bibench", rest))
+    if names[0] in JUDGES:
+        _check_words(names[0], names[1:], rest)
+        folders = [Path(name) for name in names[1:]]
+        if names[0] == "bibench":
+            _bibench(folders, parse(Bibench, "study bibench", rest))
+        else:
+            _dense(folders, parse(Dense, "study dense", rest))
         return
     options = parse(Study, f"study {names[0]}", rest)
     if options.jobs < 0:
@@ -69,16 +91,18 @@ def run(arguments: Sequence[str]) -> None:
     _study(options)
 
 
-def _check_words(folders: Sequence[str], rest: Sequence[str]) -> None:
+def _check_words(study: str, folders: Sequence[str], rest: Sequence[str]) -> None:
     """Refuse plain words behind the options, each of which takes one word, and no folder at all."""
     values = {k + 1 for k, word in enumerate(rest) if word[:1] == "-" and "=" not in word}
     for k, word in enumerate(rest):
         if k not in values and word[:1] != "-":
             raise BitlensError(
-                f"study bibench: {word!r} stands behind the options; name all folders before them"
+                f"study {study}: {word!r} stands behind the options; name all folders before them"
             )
     if not folders and not {"--help", "-h"} & {*rest}:
-        raise BitlensError("bibench: name at least one folder of a finished `bitlens compare`")
+        raise BitlensError(
+            f"study {study}: name at least one folder of a finished `bitlens compare`"
+        )
 
 
 def _study(options: Study) -> None:
@@ -121,3 +145,26 @@ def _bibench(folders: Sequence[Path], options: Bibench) -> None:
     for sentence in outcome.left_out:
         screen.print(f"left out: {sentence}", soft_wrap=True)
     screen.print(f"page {outcome.page}   scores {outcome.table}", soft_wrap=True)
+
+
+def _dense(folders: Sequence[Path], options: Dense) -> None:
+    from bitlens.cli.display import console
+    from bitlens.cli.options import pick_device
+    from bitlens.studies.dense.study import run_study
+    from bitlens.studies.dense.terminal import finding_table
+
+    use_threads(options.machine.threads)
+    screen = console()
+    outcome = run_study(
+        folders,
+        options.out or Path("runs/dense"),
+        scenes=options.scenes,
+        device=str(pick_device(options.machine.device)),
+        tell=lambda what: screen.print(what, soft_wrap=True),
+    )
+    screen.print(finding_table(outcome.findings))
+    for sentence in (*outcome.claims, *outcome.left_out):
+        screen.print(sentence, soft_wrap=True)
+    pictures = " ".join(map(str, outcome.sheets))
+    screen.print(f"page {outcome.page}   pictures {pictures}", soft_wrap=True)
+    screen.print(f"rows {outcome.runs}   summary {outcome.summary}", soft_wrap=True)

@@ -8,4 +8,5 @@ from __future__ import annotations
 STUDIES: dict[str, str] = {
     "information-plane": "bitlens.studies.information_plane.study:run_study",
     "bibench": "bitlens.studies.bibench.study:run_study",
+    "dense": "bitlens.studies.dense.study:run_study",
 }
