@@ -117,7 +117,8 @@ _SEGMENT = Recipe(
     schedule="cosine",
 )
 """On a fifth of the training scenes held out, over 6 epochs, 0.002 was best for the binary net and 0.001
-for its float twin (0.001, 0.002 and 0.005 tried); CMIM's weight was chosen there too (0.01, 0.03, 0.1)."""
+for its float twin (0.001, 0.002 and 0.005 tried); what all share lies between. CMIM's weight was chosen there
+too (0.01, 0.03, 0.1)."""
 
 
 def _dense_family(plain: Recipe) -> list[Recipe]:

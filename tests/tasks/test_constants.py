@@ -16,6 +16,7 @@ from bitlens.tasks.constants import (
     evaluate_constant,
     evaluate_constants,
     mean_depth,
+    mean_log_depth,
     median_depth,
     most_frequent_class,
 )
@@ -61,6 +62,14 @@ def test_the_commonest_depth_is_the_best_in_delta1() -> None:
     known = train.depths.numpy()[train.depths.numpy() > 0].astype(np.int64)
     shares = [np.mean((5 * known > 4 * said) & (4 * known < 5 * said)) for said in range(1, 10000)]
     assert commonest_depth(train) == pytest.approx((1 + int(np.argmax(shares))) / 1000)
+
+
+def test_the_mean_of_logarithms_is_that_of_known_pixels() -> None:
+    train = scenes(0)
+    known = train.depths.numpy()[train.depths.numpy() > 0].astype(np.float64)
+    assert mean_log_depth(train) == pytest.approx(np.log(known / 1000).mean(), rel=1e-12)
+    with pytest.raises(BitlensError, match="depth"):
+        mean_log_depth(SceneSet(train.images, train.masks, train.depths * 0))
 
 
 def test_each_depth_is_the_best_of_its_metric_on_its_own_scenes() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +12,22 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
 from bitlens.data import load_scenes
+from bitlens.data.dense.scenes import SceneData
 from bitlens.errors import BitlensError
+from bitlens.models.dense.bottleneck import GaussianBottleneck
 from bitlens.objectives.config import PRESETS
+from bitlens.tasks.balance import FixedBalance, UncertaintyBalance
 from bitlens.tasks.config import DenseConfig
-from bitlens.training.build import load_run_net
+from bitlens.tasks.dense import DenseTask
+from bitlens.training import feed as feed_module
+from bitlens.training.build import build_task, load_run_net
 from bitlens.training.display import Silent
 from bitlens.training.feed import SceneFeed, make_feed
-from bitlens.training.fit import fit
+from bitlens.training.fit import fit, no_teacher
 from bitlens.training.plane_settings import PlaneSettings
 from bitlens.training.recipe import Recipe
 from bitlens.training.streams import Streams
@@ -91,6 +100,62 @@ def test_a_resumed_run_ends_with_the_same_bits(dense, assert_same_run, tmp_path:
     cut = fit(recipe, tmp_path / "cut", resume=True)
     assert cut["complete"] and cut["test_metrics"] == whole["test_metrics"]
     assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_recipe_reaches_net_task_and_judge(dense) -> None:
+    """Every dense setting, and the part of the frame that is judged, arrives where it counts."""
+    settings = DenseConfig(balance="uncertainty", bottleneck=1e-3, depth_loss="silog")
+    feed = make_feed(dense(dense=settings), CPU)
+    assert isinstance(feed.data, SceneData)
+    data = replace(feed.data, crop=(0.25, 1.0, 0.0, 0.5))
+    task = build_task(dense(dense=settings), data, 12, CPU, no_teacher)
+    assert isinstance(task, DenseTask)
+    assert (task.crop, task.config, task.heads) == (data.crop, settings, {"segment": 3, "depth": 1})
+    assert isinstance(task.balance, UncertaintyBalance)
+    bottleneck = task.net.get_submodule("bottleneck")
+    assert isinstance(bottleneck, GaussianBottleneck) and bottleneck.beta == 1e-3
+    plain = build_task(dense(), feed.data, 12, CPU, no_teacher)
+    assert isinstance(plain, DenseTask) and isinstance(plain.balance, FixedBalance)
+    assert plain.crop is None and isinstance(plain.net.get_submodule("bottleneck"), nn.Identity)
+
+
+def test_a_net_that_turns_to_nan_is_blamed_and_not_the_data(
+    dense, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = DenseTask.evaluate
+
+    def spoiled(self: DenseTask, batches: Any) -> dict[str, float]:
+        self.net.get_submodule("head.depth").get_parameter("bias").data.fill_(math.nan)
+        return evaluate(self, batches)
+
+    monkeypatch.setattr(DenseTask, "evaluate", spoiled)
+    with pytest.raises(BitlensError, match=r"parameter 'head\.depth\.bias' holds NaN"):
+        fit(dense(task="depth", epochs=1), tmp_path / "run")
+
+
+def test_masks_of_void_alone_are_refused(dense, rooms: str, tmp_path: Path) -> None:
+    there = tmp_path / "void"
+    shutil.copytree(rooms.removeprefix("scenes:"), there)
+    for file in (there / "test" / "masks").glob("*.png"):
+        Image.new("L", (32, 24), 255).save(file)
+    with pytest.raises(BitlensError, match=r"no pixel of the test scenes of .* has a class"):
+        fit(dense(data=f"scenes:{there}"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_known_outside_the_judged_part_does_not_count(
+    dense, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The truth of one scene, known in the upper half alone, where the lower half is judged."""
+    data = load_scenes(dense().data)
+    assert data.test.depths is not None
+    depths = data.test.depths.clone()
+    depths[:, 12:] = 0
+    lower = replace(data, test=replace(data.test, depths=depths), crop=(0.5, 1.0, 0.0, 1.0))
+    monkeypatch.setattr(feed_module, "load_scenes", lambda *_, **__: lower)
+    with pytest.raises(BitlensError, match=r"no pixel of the test scenes of .* has a depth"):
+        fit(dense(task="depth"), tmp_path / "run")
+    fit(dense(task="segment", epochs=1), tmp_path / "run")
 
 
 def test_the_first_depth_is_the_mean_of_the_logarithms(dense, tmp_path: Path) -> None:

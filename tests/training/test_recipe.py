@@ -145,6 +145,32 @@ def test_the_lists_above_cover_every_field() -> None:
             {"task": "segment", "dense": DenseConfig(balance="uncertainty")},
             "balance='uncertainty' weighs two losses, and task='segment' has one",
         ),
+        (
+            {"task": "depth", "dense": DenseConfig(depth_weight=7)},
+            "depth_weight=7.0 weighs two losses, and task='depth' has one",
+        ),
+        (
+            {"task": "segment", "dense": DenseConfig(depth_loss="silog")},
+            "depth_loss='silog', but task='segment' tells no depth",
+        ),
+        (
+            {
+                "task": "segment-depth",
+                "dense": DenseConfig(depth_weight=9, balance="uncertainty"),
+            },
+            "depth_weight=9.0, but balance='uncertainty' learns the weights",
+        ),
+        (
+            {"task": "segment-depth", "dense": DenseConfig(depth_weight=0)},
+            "depth_weight=0 leaves the depth head untrained; use task='segment'",
+        ),
+        (
+            {
+                "task": "segment",
+                **{"objective": "cmim", "weight": 0.1, "cmim": CMIMConfig(exclude="class")},
+            },
+            "exclude='class' needs one class per image, and task='segment' has none",
+        ),
         ({"task": "depth", "label_smoothing": 0.1}, "label_smoothing=0.1 is of classes"),
     ],
 )

@@ -54,6 +54,17 @@ def mean_depth(scenes: SceneSet) -> float:
     return int((counts * millimetres).sum()) / int(counts.sum()) / MILLIMETRES
 
 
+def mean_log_depth(scenes: SceneSet) -> float:
+    """The mean natural logarithm of the known depths in metres: the constant of least squared error of logs.
+
+    Raises:
+        BitlensError: no depth is known.
+    """
+    counts = _depth_histogram(scenes)[1:].double()
+    metres = torch.arange(1, len(counts) + 1, device=counts.device).double() / MILLIMETRES
+    return float((counts * metres.log()).sum() / counts.sum())
+
+
 def commonest_depth(scenes: SceneSet) -> float:
     """The whole millimetre that most known depths are within a factor of 1.25 of, metres: best in delta1.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bitlens.data.dense.scenes import MILLIMETRES, SceneData, SceneSet
+from bitlens.data.dense.scenes import SceneData, SceneSet
 from bitlens.data.images import ImageData
 from bitlens.errors import BitlensError
 from bitlens.methods.contract import Progress
@@ -19,6 +19,7 @@ from bitlens.objectives.cmim import CMIM
 from bitlens.objectives.distill import Distribution, LogitKD
 from bitlens.objectives.gather import world
 from bitlens.tasks.classify import ClassifyTask
+from bitlens.tasks.constants import mean_log_depth
 from bitlens.tasks.dense import DenseTask
 from bitlens.tasks.step import Task
 from bitlens.training.distributed import synchronize_batch_norm
@@ -75,10 +76,9 @@ def start_at_mean_depth(net: nn.Module, scenes: SceneSet) -> None:
     loss so large that a net was seen to fall below a metre for good.
     """
     head = net.get_submodule("head.depth")
-    assert isinstance(head, nn.Conv2d) and head.bias is not None and scenes.depths is not None
-    known = scenes.depths[scenes.depths > 0].double() / MILLIMETRES
+    assert isinstance(head, nn.Conv2d) and head.bias is not None
     head.weight.zero_()
-    head.bias.fill_(known.log().mean())
+    head.bias.fill_(mean_log_depth(scenes))
 
 
 def load_run_net(folder: Path, data: Data, device: torch.device) -> nn.Module:
@@ -113,8 +113,6 @@ def build_task(
         find_teacher: called when a loss needs a float teacher.
     """
     net = build_net(recipe, data, device)
-    if isinstance(data, SceneData) and "depth" in recipe.task:
-        start_at_mean_depth(net, data.train)
     objective, distillation = None, None
     contrasts = recipe.objective == "cmim" and recipe.weight > 0
     distills = recipe.distill != "none" and recipe.distill_weight > 0

@@ -12,13 +12,14 @@ from torch import Generator, Tensor
 from bitlens.data import load, load_scenes
 from bitlens.data.augment import AUGMENTATIONS
 from bitlens.data.dense.augment import SCENE_AUGMENTATIONS
-from bitlens.data.dense.scenes import SceneData, SceneSet, Truth
+from bitlens.data.dense.scenes import VOID, SceneData, SceneSet, Truth
 from bitlens.data.disk import DiskImageSet
 from bitlens.data.images import ImageData, ImageSet
 from bitlens.data.normalize import normalize
 from bitlens.data.split import hold_out
 from bitlens.errors import BitlensError, unknown
 from bitlens.objectives.gather import world
+from bitlens.tasks.crop import crop_window
 from bitlens.training.recipe import Recipe
 from bitlens.training.streams import Streams, seed_for
 
@@ -37,7 +38,7 @@ class Batch:
 
 
 class Feed:
-    """The data of one classification recipe, ready to iterate."""
+    """The data of one recipe, ready to iterate; here of images that have one class each."""
 
     augmentations: ClassVar[Mapping[str, Any]] = AUGMENTATIONS
     calibration_images = 2048
@@ -136,16 +137,45 @@ class Feed:
         for pixels, truth in images.batches(order.split(self.evaluated_together)):
             yield self._normalized(pixels), truth
 
+    def example(self) -> Tensor:
+        """The first held-out image, normalised, (1, c, h, w); the same in every process."""
+        pixels, _ = next(iter(self.held.batches([torch.zeros(1, dtype=torch.int64)])))
+        return self._normalized(pixels)
+
     def _normalized(self, images: Tensor) -> Tensor:
         return normalize(images, self.data.mean, self.data.std)
 
 
 class SceneFeed(Feed):
-    """The data of one dense recipe: whole maps are the truth, and no image has a class."""
+    """The data of one dense recipe: whole maps are the truth, and no image has a class.
+
+    Raises:
+        BitlensError: also where a split has no known pixel that the task could learn from or be judged on.
+    """
 
     augmentations: ClassVar[Mapping[str, Any]] = SCENE_AUGMENTATIONS
     calibration_images = 256
     evaluated_together = 16
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(recipe, device)
+        assert isinstance(self.data, SceneData)
+        for split, scenes, crop in (
+            ("train", self.train, None),
+            (self.eval_split, self.held, self.data.crop),
+            ("test", self.test, self.data.crop),
+        ):
+            assert isinstance(scenes, SceneSet)
+            here = (slice(None), *crop_window(crop, scenes.truth_size))
+            for task, truth, nothing in (
+                ("segment", scenes.masks, VOID),
+                ("depth", scenes.depths, 0),
+            ):
+                if task in recipe.task and truth is not None and not (truth[here] != nothing).any():
+                    raise BitlensError(
+                        f"recipe: no pixel of the {split} scenes of {recipe.data} has a "
+                        f"{'class' if task == 'segment' else 'depth'}; check the files, or take more scenes"
+                    )
 
     def _load(self, recipe: Recipe) -> SceneData:
         data = load_scenes(recipe.data, image_size=recipe.image_size or None)

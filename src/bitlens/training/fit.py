@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bitlens.data.dense.scenes import SceneSet
 from bitlens.errors import BitlensError
 from bitlens.models.convert import set_progress
 from bitlens.models.layers import after_step, before_step
@@ -19,7 +20,7 @@ from bitlens.models.summary import summary
 from bitlens.objectives.gather import world
 from bitlens.tasks.step import StepOutput
 from bitlens.training.averages import Averages
-from bitlens.training.build import FindTeacher, build_task, load_start
+from bitlens.training.build import FindTeacher, build_task, load_start, start_at_mean_depth
 from bitlens.training.checkpoint import load_checkpoint, save_checkpoint
 from bitlens.training.diagnostics import (
     CodeStatistics,
@@ -136,6 +137,8 @@ class _Run:
             self.recipe, self.feed.data, len(self.feed.train), self.device, self.find_teacher
         )
         self.net = self.task.net
+        if isinstance(self.feed.train, SceneSet) and "depth" in self.recipe.task:
+            start_at_mean_depth(self.net, self.feed.train)
         if self.recipe.start and not self.run.state_file.exists():
             load_start(self.recipe.start, self.net)
         self.plane = self._make_plane()
@@ -224,8 +227,7 @@ class _Run:
             )
 
     def _describe(self) -> None:
-        example = next(iter(self.feed.evaluation(self.feed.held)))[0][:1]
-        self.table = summary(self.net, example)
+        self.table = summary(self.net, self.feed.example())
         if self.rank == 0:
             write_json(self.run.layers_file, self.table.as_dicts())
 
@@ -355,14 +357,7 @@ class _Run:
         self.display.epoch(row)
 
     def _evaluate(self, images: Images) -> dict[str, float]:
-        found = self.task.evaluate(self.feed.evaluation(images))
-        for name, value in found.items():
-            if name != "loss" and math.isnan(value):
-                raise BitlensError(
-                    f"{name} cannot be measured: no pixel that is judged in {self.recipe.data} is known; "
-                    "check the masks and depths"
-                )
-        return found
+        return self.task.evaluate(self.feed.evaluation(images))
 
     def _look_at_held(self) -> None:
         self.net.eval()
@@ -382,6 +377,9 @@ class _Run:
         recalibrate(self.net, calibration)
         metrics, headline = self._evaluate(feed.test), self.task.headline
         loss = metrics.pop("loss")
+        if not math.isfinite(loss):
+            epochs = recipe.epochs
+            raise blame_non_finite(self.net, self._look_at_held, epochs, epochs * feed.steps)
         validation = self._evaluate(feed.held)[headline] if recipe.validation else None
         rows = self.run.metrics()
         last = rows[-1]

@@ -34,10 +34,10 @@ class Recipe:
         task: classify (a class per image), segment (a class per pixel), depth (metres per pixel) or
             segment-depth (both).
         data: data set: a name, parquet:PATH, folder:PATH or hub:NAME; for the dense tasks nyudv2,
-            nyudv2-13, mat:PATH, scenes:PATH or hub:NAME.
+            nyudv2-13, mat:PATH, scenes:PATH, parquet:PATH or hub:NAME.
         image_size: side in pixels to resize to, the shorter one of a dense task; 0 keeps the data's own.
-        train_images: use only about this many training images, the same share of every class, in
-            whole images; 0 uses all.
+        train_images: use only about this many training images, the same share of every class where
+            images have one, in whole images; 0 uses all.
         validation: share of the training images held out for validation; 0 evaluates on test.
         augment: training augmentation: none, flip, crop, flip-crop or resized-crop; of a dense task
             none, flip, scale-crop or scale-crop-color.
@@ -193,10 +193,30 @@ class Recipe:
                 f"recipe: task={self.task!r} learns from no teacher: distill={self.distill!r}, "
                 f"cmim.partner={self.cmim.partner!r}; use distill='none' and partner='latent'"
             )
-        if self.task != "segment-depth" and self.dense.balance != "fixed":
+        if self.cmim.exclude == "class" and self.objective == "cmim":
             raise BitlensError(
-                f"recipe: dense.balance={self.dense.balance!r} weighs two losses, and "
-                f"task={self.task!r} has one"
+                f"recipe: cmim.exclude='class' needs one class per image, and task={self.task!r} has none; "
+                "use exclude='instance'"
+            )
+        plain = DenseConfig()
+        for name in ("balance", "depth_weight"):
+            if self.task != "segment-depth" and getattr(self.dense, name) != getattr(plain, name):
+                raise BitlensError(
+                    f"recipe: dense.{name}={getattr(self.dense, name)!r} weighs two losses, and "
+                    f"task={self.task!r} has one"
+                )
+        if self.task == "segment" and self.dense.depth_loss != plain.depth_loss:
+            raise BitlensError(
+                f"recipe: dense.depth_loss={self.dense.depth_loss!r}, but task='segment' tells no depth"
+            )
+        if self.dense.balance == "uncertainty" and self.dense.depth_weight != plain.depth_weight:
+            raise BitlensError(
+                f"recipe: dense.depth_weight={self.dense.depth_weight}, but balance='uncertainty' learns "
+                "the weights; drop one of the two"
+            )
+        if self.task == "segment-depth" and self.dense.depth_weight == 0:
+            raise BitlensError(
+                "recipe: dense.depth_weight=0 leaves the depth head untrained; use task='segment'"
             )
         if self.task == "depth" and self.label_smoothing:
             raise BitlensError(
