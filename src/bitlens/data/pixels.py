@@ -7,14 +7,14 @@ picture can be answered at once.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bitlens.errors import BitlensError
 
@@ -82,8 +82,7 @@ def read_framed(path: Path, *, height: int, width: int, channels: int) -> Framed
         BitlensError: as from `read_picture`, or a picture so long that its other side would vanish.
     """
     picture = _read(path, channels, lambda image: image)
-    scale = min(height / picture.height, width / picture.width)
-    inside = round(picture.height * scale), round(picture.width * scale)
+    inside = fitting((picture.height, picture.width), (height, width))
     if min(inside) < 1:
         raise BitlensError(
             f"{path}: {picture.width}x{picture.height} pixels leave no row or column of the picture at the "
@@ -95,6 +94,12 @@ def read_framed(path: Path, *, height: int, width: int, channels: int) -> Framed
     missing = ((0, 0), (0, height - inside[0]), (0, width - inside[1]))
     pixels = np.pad(_planes(scaled, channels), missing, mode="edge")
     return Framed(pixels=np.ascontiguousarray(pixels), inside=inside, picture=picture)
+
+
+def fitting(size: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:
+    """The largest height and width of the aspect of `size` that fit into `frame`, in pixels."""
+    scale = min(frame[0] / size[0], frame[1] / size[1])
+    return round(size[0] * scale), round(size[1] * scale)
 
 
 def _read(path: Path, channels: int, place: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -110,9 +115,9 @@ def _read(path: Path, channels: int, place: Callable[[Image.Image], Image.Image]
                 image = image.convert("L")
             return place(image)
     except OSError as error:
-        raise BitlensError(f"{path}: {error.strerror or _reason(error)}") from error
+        raise BitlensError(f"{path}: {error.strerror or reason(error)}") from error
     except Exception as why:  # each codec of Pillow raises errors of its own
-        raise BitlensError(f"{path}: {_reason(why)}") from why
+        raise BitlensError(f"{path}: {reason(why)}") from why
 
 
 def _planes(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
@@ -123,24 +128,29 @@ def _planes(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _refuse_deep(stored: ImageFile.ImageFile) -> None:
+def _refuse_deep(stored: Image.Image) -> None:
     """Pillow keeps the upper byte of 16-bit color without a word, and 16-bit grey whole.
 
     Raises:
         ValueError: the file holds color of 16 bits per channel.
     """
-    for tile in stored.tile:
-        told = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        raw = next((word for word in told if isinstance(word, str)), "")
+    for raw in packings(stored):
         if ";16" in raw:
             raise ValueError(f"more than 8 bits per channel (mode {raw})")
 
 
-def _reason(error: Exception) -> str:
+def packings(stored: Image.Image) -> Iterator[str]:
+    """How the file packs the pixels of each of its parts, in Pillow's words; none once it is loaded."""
+    for tile in getattr(stored, "tile", ()):
+        told = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        yield next((word for word in told if isinstance(word, str)), "")
+
+
+def reason(error: Exception, kind: str = "image") -> str:
     """Why Pillow gave up; an unknown file is told with the address of an object, which says nothing."""
     if isinstance(error, UnidentifiedImageError) or not str(error):
-        return "the image cannot be read: no format that Pillow knows"
-    return f"the image cannot be read: {error}"
+        return f"the {kind} cannot be read: no format that Pillow knows"
+    return f"the {kind} cannot be read: {error}"
 
 
 def plain(image: Image.Image) -> Image.Image:

@@ -36,6 +36,4 @@ def _given(known: Tensor | None, what: str) -> Tensor:
 
 def truth_size(truth: Truth) -> tuple[int, int]:
     """Height and width of what is known, in pixels."""
-    known = truth.depth if truth.mask is None else truth.mask
-    assert known is not None
-    return known.shape[1], known.shape[2]
+    return truth.known.shape[1], truth.known.shape[2]

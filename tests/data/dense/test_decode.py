@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from bitlens.data.dense.assemble import finish_scenes, stack_scenes
 from bitlens.data.dense.decode import nearest, read_depth, read_mask, read_scene, shape_for
@@ -117,7 +117,9 @@ def test_a_rescaled_mask_of_16_bits_is_refused():
 
 
 def test_color_masks_and_byte_depths_are_refused():
-    with pytest.raises(BitlensError, match=f"{HERE}: the mask is of mode RGB.*class number"):
+    with pytest.raises(
+        BitlensError, match=f"{HERE}: the mask holds colors .mode RGB.*number of its class"
+    ):
         read_mask(stored(color(2, 2)), where=HERE)
     with pytest.raises(BitlensError, match=f"{HERE}: the depth is of mode L; it needs 16 bits"):
         read_depth(stored(np.ones((2, 2), np.uint8)), where=HERE)
@@ -272,3 +274,93 @@ def test_a_channel_that_never_changes_is_told():
     assert data.note == "channel 1 is constant, its std is taken as 1"
     # Without masks there are no classes to name.
     assert data.classes == ()
+
+
+@pytest.mark.parametrize("size", [10**6, 10**10])
+def test_memory_is_checked_before_it_is_taken(size):
+    with pytest.raises(
+        BitlensError, match=r"1 scenes like row 0 take .* give a smaller image_size"
+    ):
+        stack([scene_of()], image_size=size, memory_limit=2**34)
+
+
+def test_the_way_out_of_several_sizes_is_one_that_works():
+    pair = [scene_of(), scene_of(8, 12), scene_of(width=5)]
+    # What the messages advise is what `stack` takes.
+    with pytest.raises(BitlensError, match=r"row 1 is 12x8 .* row 0 is 6x4; .* give image_size"):
+        stack(pair[:2])
+    assert len(stack(pair[:2], image_size=2)) == 2
+    with pytest.raises(BitlensError, match=r"row 1 is 5x4 .*image_size=4 keeps their aspects"):
+        stack([pair[0], pair[2]], image_size=4)
+    with pytest.raises(
+        BitlensError, match=r"row 1 is 12x8 .* row 0 is 6x4; .* to one size yourself"
+    ):
+        stack(pair[:2], image_size=2, resize_truth=False)
+
+
+def test_depths_that_no_prediction_reaches_are_told():
+    def depths(*millimetres):
+        depth = np.array([millimetres], np.uint16)
+        return stack([read_scene(color(1, 4), None, depth, where=HERE)])
+
+    near, far = depths(0, 10_000, 500, 9_000), depths(0, 10_001, 500, 9_000)
+    assert finish_scenes("set", near, near, classes=()).note == ""
+    said = finish_scenes("set", near, far, classes=("a",), notes=("one",)).note
+    assert said == (
+        "one; of the known depths, 0% in train and 33.3% in test are beyond 10 m, "
+        "where predictions are clamped"
+    )
+
+
+def turned(array: np.ndarray, orientation: int | None, form: str = "PNG") -> Image.Image:
+    """The array written with an EXIF orientation and opened again."""
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ExifTags.Base.Orientation] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format=form, exif=exif)
+    return Image.open(io.BytesIO(buffer.getvalue()))
+
+
+# What a viewer does, as the standard tells where row 0 and column 0 of the file are to be seen.
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_truth_is_turned_with_its_image(orientation, form):
+    pixels, mask = color(2, 3), np.arange(6, dtype=np.uint8).reshape(2, 3)
+    depth = mask.astype(np.uint16) + 700
+    parts = [turned(array, orientation, form) for array in (pixels, mask, depth)]
+    scene = read_scene(*parts, where=HERE)
+    upright = UPRIGHT[orientation]
+    np.testing.assert_array_equal(np.asarray(scene.image), upright(pixels))
+    np.testing.assert_array_equal(scene.mask, upright(mask))
+    np.testing.assert_array_equal(scene.depth, upright(depth))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_truth_that_does_not_say_how_it_stands_is_refused(form):
+    # Half a turn leaves the size as it is: nothing else would tell.
+    pixels, mask = color(2, 3), np.arange(6, dtype=np.uint8).reshape(2, 3)
+    depth = mask.astype(np.uint16) + 700
+    for kind, truth in (
+        ("mask", (turned(mask, None), turned(depth, 3))),
+        ("depth", (turned(mask, 3), turned(depth, None))),
+        ("mask", (mask, None)),
+        ("depth", (None, depth)),
+    ):
+        with pytest.raises(BitlensError, match=f"{HERE}: EXIF turns the image, and the {kind} has"):
+            read_scene(turned(pixels, 3, form), *truth, where=HERE)
+    # A mask may say that it stands upright, unlike its image.
+    scene = read_scene(turned(pixels, 3, form), turned(mask, 1), None, where=HERE)
+    np.testing.assert_array_equal(scene.mask, mask)

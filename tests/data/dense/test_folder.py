@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from bitlens.data.dense.class_list import read_class_list
 from bitlens.data.dense.folder import load
@@ -205,22 +202,8 @@ def test_masks_of_16_bits(grouped, pixels):
     assert str(bad) in refused(grouped, "label 300 of the mask of 16 bits")
 
 
-def grey_png(values: np.ndarray, bits: int) -> bytes:
-    """A grey PNG of less than 8 bits, which Pillow reads but does not write."""
-    height, width = values.shape
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    planes = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :].reshape(height, -1)
-    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in planes)
-    out = io.BytesIO(b"\x89PNG\r\n\x1a\n")
-    out.seek(0, io.SEEK_END)
-    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
-        out.write(struct.pack(">I", len(body)) + kind + body)
-        out.write(struct.pack(">I", zlib.crc32(kind + body)))
-    return out.getvalue()
-
-
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_masks_of_few_bits_are_not_stretched(grouped, bits):
+def test_masks_of_few_bits_are_not_stretched(grouped, grey_png, bits):
     labels = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 2**bits
     for at in range(COUNTS["train"]):
         (grouped / "train" / "masks" / f"{at}.png").write_bytes(grey_png(labels, bits))
@@ -332,3 +315,22 @@ def test_truth_of_one_split_alone(grouped, split, kind):
 
 def test_what_does_not_fit_is_refused(grouped):
     refused(grouped, "more than the limit of .* image_size", memory_limit=100)
+
+
+def test_a_file_that_cannot_be_opened_is_named(grouped, monkeypatch):
+    bad, opened = grouped / "train" / "depths" / "2.png", Path.open
+
+    def locked(path, *arguments, **options):
+        if path == bad:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", locked)
+    assert str(bad) in refused(grouped, "2.png cannot be opened: Permission denied")
+
+
+def test_a_mask_that_does_not_turn_with_its_image_is_named(grouped, pixels):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    save(pixels["train"]["images"][1], grouped / "train" / "images" / "1.png", exif=exif)
+    assert str(grouped / "train" / "masks" / "1.png") in refused(grouped, "EXIF turns the image")

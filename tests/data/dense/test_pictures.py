@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from bitlens.data.dense import pictures
@@ -74,3 +76,35 @@ def test_an_overlay_is_halfway_to_the_colors(tmp_path: Path) -> None:
         found = np.asarray(image).astype(float)
         assert f"#{bytes(colors[2]).hex()} bed" in image.info["classes"].splitlines()
     assert np.abs(found - (pixels / 2 + colors[classes] / 2)).max() <= 0.5
+
+
+def test_a_mask_that_could_not_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    pictures.save_mask(np.zeros((4, 4), np.uint8), path)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        pictures.save_mask(np.ones((4, 4), np.uint8), path)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_overlays_and_counts_of_all_labels_over_many_rows(tmp_path: Path) -> None:
+    pixels = DRAW.integers(0, 256, (300, 5, 3), dtype=np.uint8)
+    classes = DRAW.integers(0, 256, (300, 5), dtype=np.uint8)
+    names = [f"n{number}" for number in range(255)]
+    pictures.save_overlay(Image.fromarray(pixels), classes, names, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        found = np.asarray(image).astype(float)
+        assert len(image.info["classes"].splitlines()) == len(set(classes.flat) - {255})
+    halfway = (pixels.astype(float) + pictures.class_colors()[classes]) / 2
+    np.testing.assert_allclose(found, halfway, atol=0.5)
+    np.testing.assert_array_equal(
+        pictures.count_classes(classes), np.bincount(classes.reshape(-1), minlength=256)
+    )

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from bitlens.data import SCENES, load_scenes
 from bitlens.data.dense import nyudv2
+from bitlens.data.dense.rows import SceneRows, read_scene_rows
 from bitlens.data.dense.scenes import VOID
 from bitlens.errors import BitlensError
 
@@ -253,3 +254,75 @@ def test_a_local_copy_counts_from_0_and_a_40_is_refused(write, monkeypatch, tmp_
     monkeypatch.setenv("BITLENS_DATA", str(tmp_path))
     with pytest.raises(BitlensError, match=r"row 1: label 40 .* beyond the classes, .* 0 to 39"):
         load_scenes("nyudv2")
+
+
+def test_classes_are_counted_before_masks_are_resized(write):
+    # One pixel of the last class, where no smaller mask looks.
+    lone = np.zeros((HEIGHT, WIDTH), np.uint8)
+    lone[0, 0] = 7
+    folder = write(scenes(3, label_1=lone), scenes(2, labels=(0, 7), seed=1))
+    whole, small = (load_scenes(f"parquet:{folder}", image_size=size) for size in (None, 2))
+    assert not (small.train.masks == 7).any()
+    assert len(small.classes) == len(whole.classes) == 8
+
+
+def test_official_numbers_are_known_whatever_the_size(published):
+    rows = scenes(2, labels=range(40), seed=3)
+    rows["label"][0][0, 0] = 40
+    published(train=rows, test=rows)
+    whole, small = (load_scenes("nyudv2", image_size=size) for size in (None, 2))
+    assert not (small.train.masks == 39).any()
+    np.testing.assert_array_equal(small.test.masks, whole.test.masks)
+
+
+@pytest.mark.parametrize(("label", "told"), [(VOID, "no class at all"), (0, "the class 0 alone")])
+def test_train_masks_without_classes_are_refused(write, label, told):
+    folder = write(scenes(2, labels=(label,)))
+    with pytest.raises(BitlensError, match=rf"train-.*row 0 and the rows after it hold {told}"):
+        load_scenes(f"parquet:{folder}")
+
+
+def cells(**files: bytes) -> SceneRows:
+    """A split of one row with these files in it."""
+    row = {name: [{"bytes": held, "path": None}] for name, held in files.items()}
+    rows = datasets.Dataset(pa.table({k: pa.array(v, PICTURE) for k, v in row.items()}))
+    for name in files:
+        rows = rows.cast_column(name, datasets.Image())
+    return read_scene_rows(rows, where=lambda row: f"row {row}", source="rows")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_masks_of_few_bits_are_not_stretched(grey_png, bits):
+    labels = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 2**bits
+    image = encoded(np.zeros((HEIGHT, WIDTH, 3), np.uint8))["bytes"]
+    rows = cells(image=image, mask=grey_png(labels, bits))
+    np.testing.assert_array_equal(rows.scene(0).mask, labels)
+
+
+def test_pictures_of_rows_are_turned_or_refused():
+    def file(array, orientation):
+        exif, buffer = Image.Exif(), io.BytesIO()
+        exif[ExifTags.Base.Orientation] = orientation
+        Image.fromarray(array).save(buffer, format="PNG", exif=exif if orientation else None)
+        return buffer.getvalue()
+
+    columns = scenes(1)
+    image, label = (columns[name][0] for name in ("image", "label"))
+    scene = cells(image=file(image, 6), mask=file(label, 6)).scene(0)
+    np.testing.assert_array_equal(np.asarray(scene.image), np.rot90(image, -1))
+    np.testing.assert_array_equal(scene.mask, np.rot90(label, -1))
+    with pytest.raises(BitlensError, match="row 0: EXIF turns the image, and the mask has no EXIF"):
+        cells(image=file(image, 3), mask=file(label, 0)).scene(0)
+
+
+def test_damaged_pictures_are_told_without_addresses():
+    good = encoded(np.zeros((HEIGHT, WIDTH), np.uint8))["bytes"]
+    for kind, files in (
+        ("image", {"image": b"nothing", "mask": good}),
+        ("mask", {"image": good, "mask": b"nothing"}),
+    ):
+        with pytest.raises(BitlensError) as caught:
+            cells(**files).scene(0)
+        assert str(caught.value) == (
+            f"row 0: the {kind} cannot be read: no format that Pillow knows"
+        )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import prod
 
 import numpy as np
 import torch
 
 from bitlens.data.dense.decode import Scene, shape_for
-from bitlens.data.dense.scenes import SceneData, SceneSet
+from bitlens.data.dense.pictures import FARTHEST
+from bitlens.data.dense.scenes import MILLIMETRES, SceneData, SceneSet
 from bitlens.data.moments import channel_moments
 from bitlens.errors import BitlensError
 
@@ -41,8 +43,7 @@ def stack_scenes(
     at = 0
     for at, scene in enumerate(scenes, 1):
         if parts is None:
-            parts = _Parts(scene, count, image_size, resize_truth)
-            parts.check_memory(memory_limit, where(0))
+            parts = _Parts(scene, count, image_size, resize_truth, memory_limit, where(0))
         parts.put(at - 1, scene, where)
     if parts is None or at != count:
         raise BitlensError(f"{at} of {count} scenes came from {where(0)} and on")
@@ -59,6 +60,8 @@ def finish_scenes(
     notes: Sequence[str] = (),
 ) -> SceneData:
     """Check that both splits fit together and add the moments of the train pixels.
+
+    The note tells of depths beyond the farthest that predictions are clamped to.
 
     Raises:
         BitlensError: the splits differ in channels, image size, or in what is known of the pixels, or
@@ -78,6 +81,7 @@ def finish_scenes(
         raise BitlensError(f"{name}: all train pixels are equal, there is nothing to learn from")
     flat = ", ".join(str(channel) for channel, value in enumerate(std) if value == 0)
     said = [f"channel {flat} is constant, its std is taken as 1"] if flat else []
+    said += _far_depths(train, test)
     return SceneData(
         name=name,
         train=train,
@@ -94,31 +98,37 @@ class _Parts:
     """The tensors of a split while they fill."""
 
     def __init__(
-        self, first: Scene, count: int, image_size: int | None, resize_truth: bool
+        self,
+        first: Scene,
+        count: int,
+        image_size: int | None,
+        resize_truth: bool,
+        memory_limit: int,
+        where: str,
     ) -> None:
         self.image_size, self.resize_truth = image_size, resize_truth
         self.stored, self.mode = first.size, first.image.mode
         self.shapes = shape, truth = self._shapes(first.size)
         channels = 1 if self.mode == "L" else 3
-        self.images = np.empty((count, channels, *shape), np.uint8)
-        self.masks = None if first.mask is None else np.empty((count, *truth), np.uint8)
-        self.depths = None if first.depth is None else np.empty((count, *truth), np.int16)
-
-    def check_memory(self, limit: int, first: str) -> None:
-        known = (self.images, self.masks, self.depths)
-        needed = sum(part.nbytes for part in known if part is not None)
-        if needed > limit:
+        pixels, planes = (count, channels, *shape), (count, *truth)
+        needed = prod(pixels) * np.dtype(np.uint8).itemsize
+        for known in (first.mask, first.depth):
+            needed += 0 if known is None else prod(planes) * known.dtype.itemsize
+        if needed > memory_limit:
             raise BitlensError(
-                f"{len(self.images)} scenes like {first} take {needed / 2**30:.1f} GiB, more than the "
-                f"limit of {limit / 2**30:.1f} GiB; give a smaller image_size, or fewer scenes"
+                f"{count} scenes like {where} take {needed / 2**30:.1f} GiB, more than the limit of "
+                f"{memory_limit / 2**30:.1f} GiB; give a smaller image_size, or fewer scenes"
             )
+        self.images = np.empty(pixels, np.uint8)
+        self.masks = None if first.mask is None else np.empty(planes, np.uint8)
+        self.depths = None if first.depth is None else np.empty(planes, np.int16)
 
     def put(self, at: int, scene: Scene, where: Callable[[int], str]) -> None:
         stored = scene.size
         if self._shapes(stored) != self.shapes:
             raise BitlensError(
                 f"{where(at)} is {stored[1]}x{stored[0]} pixels but {where(0)} is "
-                f"{self.stored[1]}x{self.stored[0]}; the scenes of a split need one size"
+                f"{self.stored[1]}x{self.stored[0]}; {self._way_to_one_size()}"
             )
         if scene.image.mode != self.mode:
             raise BitlensError(
@@ -138,6 +148,19 @@ class _Parts:
             if whole is not None and own is not None:
                 whole[at] = own
 
+    def _way_to_one_size(self) -> str:
+        if not self.resize_truth:
+            return (
+                "a test split is judged at its stored size, whatever image_size is; bring its scenes to "
+                "one size yourself, images and truth (with image_size, those of train may differ)"
+            )
+        way = (
+            "give image_size, which brings scenes of one aspect to one size"
+            if self.image_size is None
+            else f"image_size={self.image_size} keeps their aspects, which differ; cut them to one"
+        )
+        return f"the scenes of a split need one size; {way}"
+
     def _shapes(self, stored: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         shape = shape_for(stored, self.image_size)
         return shape, shape if self.resize_truth else stored
@@ -148,6 +171,27 @@ class _Parts:
             None if self.masks is None else torch.from_numpy(self.masks),
             None if self.depths is None else torch.from_numpy(self.depths),
         )
+
+
+def _far_depths(train: SceneSet, test: SceneSet) -> list[str]:
+    """What to say of depths that no prediction reaches; nothing where there are none."""
+    shares = {"train": _far_share(train), "test": _far_share(test)}
+    if not any(shares.values()):
+        return []
+    told = " and ".join(f"{100 * share:.3g}% in {split}" for split, share in shares.items())
+    return [f"of the known depths, {told} are beyond {FARTHEST:g} m, where predictions are clamped"]
+
+
+def _far_share(scenes: SceneSet) -> float:
+    """Share of the known depths that are beyond `FARTHEST`; 0 without depths."""
+    if scenes.depths is None:
+        return 0.0
+    far = known = 0
+    # A part at a time: what is compared would be as large as the depths.
+    for part in scenes.depths.split(64):
+        far += int((part > FARTHEST * MILLIMETRES).sum())
+        known += int((part > 0).sum())
+    return far / known if known else 0.0
 
 
 def _told(scenes: SceneSet) -> str:

@@ -96,9 +96,7 @@ def move_truth(truth: Truth, boxes: Tensor, mirrored: Tensor) -> Truth:
         Truth of the same shape; depths divided by the scale of their part, the geometric mean of both
         axes where rounding made them differ.
     """
-    known = truth.depth if truth.mask is None else truth.mask
-    assert known is not None
-    _, height, width = known.shape
+    _, height, width = truth.known.shape
     top, left, h, w = boxes.unbind(1)
     rows = _nearest(top, h, height)
     columns = _nearest(left, w, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,33 @@ class ClassList:
 def numbered(count: int, *, source: str) -> ClassList:
     """Classes without names: the labels 0 to `count - 1`."""
     return _class_list({label: str(label) for label in range(count)}, set(), source)
+
+
+def count_classes(held: npt.NDArray[np.bool_], *, source: str) -> int:
+    """How many classes there are where nothing names them: one more than the largest label.
+
+    Args:
+        held: bool `(256,)`, whether each label is anywhere in the train masks as they are stored. A mask
+            brought to another size may have lost a small object, and with it the last class.
+        source: the masks, for errors.
+
+    Raises:
+        BitlensError: they hold no class, or the class 0 alone.
+    """
+    labels = np.flatnonzero(held[:VOID])
+    largest = int(labels[-1]) if labels.size else -1
+    if largest < 1:
+        told = "no class at all" if largest < 0 else "the class 0 alone"
+        raise BitlensError(f"{source} hold {told} ({VOID} is no class); number the classes from 0")
+    return largest + 1
+
+
+def held_labels(masks: Iterable[npt.NDArray[np.uint8]]) -> npt.NDArray[np.bool_]:
+    """Which labels are anywhere in some masks, bool `(256,)`."""
+    held = np.zeros(VOID + 1, np.bool_)
+    for mask in masks:
+        held |= np.bincount(mask.ravel(), minlength=VOID + 1) > 0
+    return held
 
 
 def read_class_list(file: Path) -> ClassList:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from bitlens.data.dense.scenes import MILLIMETRES, VOID
-from bitlens.data.pixels import plain
+from bitlens.data.pixels import packings, plain, reason
 from bitlens.errors import BitlensError
 
 VOIDS = {VOID, 65535, -1}
@@ -25,6 +25,12 @@ FARTHEST = np.iinfo(np.int16).max
 _CLASS_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 _MILLIMETRE_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 _NOT_MEASURED = 65535
+
+_TURNS = range(2, 9)
+"""EXIF orientations that move pixels; 1 is upright."""
+
+_GREY_STEPS = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies grey of 2 and of 4 bits by, to fill 8."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,8 +78,13 @@ def read_scene(
     *,
     where: str,
     classes: int | None = None,
+    mask_where: str | None = None,
+    depth_where: str | None = None,
 ) -> Scene:
     """Check what a source has stored of one scene.
+
+    Pictures are turned upright as their own EXIF orientation says, each by itself. They must not have
+    been loaded: what a file tells of its bits and of its orientation is gone after that.
 
     Args:
         image: a picture, or its uint8 pixels `(h, w)` or `(h, w, 3)`.
@@ -82,19 +93,27 @@ def read_scene(
             negative is unknown.
         where: the file or row, for errors.
         classes: how many there are; None takes every number that fits beside `VOID`.
+        mask_where, depth_where: their files, for errors, where they have their own.
 
     Raises:
-        BitlensError: image, mask and depth differ in size, a label is beyond the classes, all depths
+        BitlensError: image, mask and depth differ in size, the image has to be turned and the truth does
+            not say whether it has to be, a label is beyond the classes, all depths
             of the image are unknown or one is too large, or something cannot be read; `where` is named.
     """
     try:
-        picture = plain(image if isinstance(image, Image.Image) else Image.fromarray(image))
+        opened = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        turned = _orientation(opened) in _TURNS
+        picture = plain(opened)
     except Exception as why:  # each codec of Pillow raises errors of its own
-        raise BitlensError(f"{where}: the image cannot be read: {why}") from why
+        raise BitlensError(f"{where}: {reason(why)}") from why
     scene = Scene(
         image=picture,
-        mask=None if mask is None else read_mask(mask, where=where, classes=classes),
-        depth=None if depth is None else read_depth(depth, where=where),
+        mask=None
+        if mask is None
+        else read_mask(mask, where=mask_where or where, classes=classes, turned=turned),
+        depth=None
+        if depth is None
+        else read_depth(depth, where=depth_where or where, turned=turned),
     )
     for kind, known in (("mask", scene.mask), ("depth", scene.depth)):
         if known is not None and known.shape != scene.size:
@@ -106,16 +125,30 @@ def read_scene(
 
 
 def read_mask(
-    stored: Image.Image | npt.NDArray, *, where: str, classes: int | None = None
+    stored: Image.Image | npt.NDArray,
+    *,
+    where: str,
+    classes: int | None = None,
+    turned: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Class numbers as uint8 `(h, w)`, whatever the integers they were stored as.
 
     A mask of 16 bits is read where every value is a class or no class, which no rescaled mask passes.
+    Grey of 2 and 4 bits, which Pillow stretches to 8, is taken back to its numbers.
+
+    Args:
+        stored: a picture that was opened and not loaded, or an array.
+        where: the file or row, for errors.
+        classes: how many there are; see `read_scene`.
+        turned: whether EXIF turns the image, so that the mask has to say how it stands.
 
     Raises:
         BitlensError: it holds colors or fractions, or a number that is no class; see `read_scene`.
     """
-    values = _plane(stored, _CLASS_MODES, "mask", "one class number per pixel", where)
+    packing = next(packings(stored), "") if isinstance(stored, Image.Image) else ""
+    values = _plane(stored, _CLASS_MODES, "mask", "one class number per pixel", where, turned)
+    if packing in _GREY_STEPS:
+        values = values // np.uint8(_GREY_STEPS[packing])
     if values.dtype.kind not in "bui":
         raise BitlensError(f"{where}: the mask holds {values.dtype}, not whole class numbers")
     void = np.isin(values, [label for label in VOIDS if _fits(label, values.dtype)])
@@ -133,14 +166,16 @@ def read_mask(
     return np.where(void, VOID, values).astype(np.uint8)
 
 
-def read_depth(stored: Image.Image | npt.NDArray, *, where: str) -> npt.NDArray[np.int16]:
-    """Millimetres as int16 `(h, w)`, 0 where unknown.
+def read_depth(
+    stored: Image.Image | npt.NDArray, *, where: str, turned: bool = False
+) -> npt.NDArray[np.int16]:
+    """Millimetres as int16 `(h, w)`, 0 where unknown; arguments as of `read_mask`.
 
     Raises:
         BitlensError: 8 bits or colors, nothing known in the whole image, or farther than `FARTHEST`.
     """
     need = "16 bits of millimetres or floats in metres"
-    values = _plane(stored, _MILLIMETRE_MODES | {"F"}, "depth", need, where)
+    values = _plane(stored, _MILLIMETRE_MODES | {"F"}, "depth", need, where, turned)
     if values.dtype.kind == "f":
         known = np.isfinite(values) & (values > 0)
         millimetres = np.rint(np.where(known, values, 0) * np.float64(MILLIMETRES))
@@ -181,22 +216,46 @@ def nearest(plane: npt.NDArray, shape: tuple[int, int]) -> npt.NDArray:
 
 
 def _plane(
-    stored: Image.Image | npt.NDArray, modes: set[str], kind: str, need: str, where: str
+    stored: Image.Image | npt.NDArray,
+    modes: set[str],
+    kind: str,
+    need: str,
+    where: str,
+    turned: bool,
 ) -> npt.NDArray:
     """One number per pixel, of a picture in one of `modes` or of an array."""
+    orientation = None
     if isinstance(stored, Image.Image):
         try:
+            # TIFF is turned on loading, and says nothing of it afterwards.
+            orientation = _orientation(stored)
             stored.load()
+            stored = ImageOps.exif_transpose(stored) if orientation in _TURNS else stored
         except Exception as why:  # each codec of Pillow raises errors of its own
-            raise BitlensError(f"{where}: the {kind} cannot be read: {why}") from why
+            raise BitlensError(f"{where}: {reason(why, kind)}") from why
+        if len(stored.getbands()) > 1 and kind == "mask":
+            raise BitlensError(
+                f"{where}: the mask holds colors (mode {stored.mode}); save the number of its class for "
+                "every pixel, as a grey or palette picture"
+            )
         if stored.mode not in modes:
             raise BitlensError(f"{where}: the {kind} is of mode {stored.mode}; it needs {need}")
+    if turned and orientation is None:
+        raise BitlensError(
+            f"{where}: EXIF turns the image, and the {kind} has no EXIF orientation; save the image "
+            f"as it is to be seen, without the tag, and the {kind} with its pixels in the same places"
+        )
     values = np.asarray(stored)
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values.squeeze(0 if values.shape[0] == 1 else 2)
     if values.ndim != 2:
         raise BitlensError(f"{where}: the {kind} has the shape {values.shape}; it needs {need}")
     return values
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """What EXIF says of how a picture is to be turned; None where it says nothing."""
+    return image.getexif().get(ExifTags.Base.Orientation)
 
 
 def _fits(label: int, dtype: np.dtype) -> bool:

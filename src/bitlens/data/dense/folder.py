@@ -7,8 +7,8 @@ has it, and `train/images` beside `train/masks` and `train/depths`; `test` in th
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +16,21 @@ import numpy.typing as npt
 from PIL import Image
 
 from bitlens.data.dense.assemble import finish_scenes, stack_scenes
-from bitlens.data.dense.class_list import ClassList, numbered, read_class_list
-from bitlens.data.dense.decode import Scene, read_depth, read_mask, read_scene
-from bitlens.data.dense.scenes import VOID, SceneData, SceneSet
+from bitlens.data.dense.class_list import (
+    ClassList,
+    count_classes,
+    held_labels,
+    numbered,
+    read_class_list,
+)
+from bitlens.data.dense.decode import Scene, read_mask, read_scene
+from bitlens.data.dense.scenes import SceneData, SceneSet
 from bitlens.errors import BitlensError
 
 CLASS_FILE = "classes.txt"
 
 _EXACT = {".bmp", ".gif", ".pgm", ".png", ".tif", ".tiff"}
 _LOSSY = {".jpeg", ".jpg", ".webp"}
-_GREY_STEPS = {"L;2": 85, "L;4": 17}
-"""What Pillow multiplies grey of 2 and of 4 bits by, to fill 8."""
-
 _NAMED = 5
 
 
@@ -144,19 +147,10 @@ def _classes(root: Path, train: _Split) -> tuple[ClassList | None, list[str]]:
     if (root / CLASS_FILE).is_file():
         return read_class_list(root / CLASS_FILE), []
     home = train.masks[0].parent
-    largest = max(_largest(_labels(file)) for file in train.masks)
-    if largest < 1:
-        held = "no class at all" if largest < 0 else "the class 0 alone"
-        raise BitlensError(
-            f"the masks in {home} hold {held} ({VOID} is no class); number the classes from 0"
-        )
-    note = f"{largest + 1} classes, after the largest label in {home.name}"
-    return numbered(largest + 1, source=f"the train masks, {home}"), [note]
-
-
-def _largest(labels: npt.NDArray[np.uint8]) -> int:
-    known = labels[labels != VOID]
-    return int(known.max()) if known.size else -1
+    held = held_labels(_labels(file) for file in train.masks)
+    count = count_classes(held, source=f"the masks in {home}")
+    note = f"{count} classes, after the largest label in {home.name}"
+    return numbered(count, source=f"the train masks, {home}"), [note]
 
 
 def _stack(
@@ -178,35 +172,32 @@ def _stack(
 
 
 def _read(split: _Split, at: int, classes: ClassList | None) -> Scene:
-    mask = depth = None
-    if split.masks is not None and classes is not None:
-        file = split.masks[at]
-        mask = classes.translate(_labels(file), where=str(file))
-    if split.depths is not None:
-        with _opened(split.depths[at]) as stored:
-            depth = read_depth(stored, where=str(split.depths[at]))
-    with _opened(split.images[at]) as image:
-        return read_scene(image, mask, depth, where=str(split.images[at]))
+    image_file = split.images[at]
+    mask_file = None if split.masks is None else split.masks[at]
+    depth_file = None if split.depths is None else split.depths[at]
+    with ExitStack() as opened:
+        image, mask, depth = (
+            None if file is None else opened.enter_context(_opened(file))
+            for file in (image_file, mask_file, depth_file)
+        )
+        assert image is not None
+        scene = read_scene(
+            image,
+            mask,
+            depth,
+            where=str(image_file),
+            mask_where=str(mask_file),
+            depth_where=str(depth_file),
+        )
+    if scene.mask is None or classes is None:
+        return scene
+    return replace(scene, mask=classes.translate(scene.mask, where=str(mask_file)))
 
 
 def _labels(file: Path) -> npt.NDArray[np.uint8]:
     """The stored labels, before they are classes."""
     with _opened(file) as stored:
-        if len(stored.getbands()) > 1:
-            raise BitlensError(
-                f"{file}: the mask holds colors (mode {stored.mode}); save the number of its class for "
-                "every pixel, as a grey or palette picture"
-            )
-        step = _GREY_STEPS.get(_packing(stored), 1)
-        return read_mask(stored, where=str(file)) // np.uint8(step)
-
-
-def _packing(stored: Image.Image) -> str:
-    """How the file packs its pixels, in Pillow's words; empty where it does not say."""
-    for tile in getattr(stored, "tile", ()):
-        told = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        return next((word for word in told if isinstance(word, str)), "")
-    return ""
+        return read_mask(stored, where=str(file))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
-from torch import Tensor
+import numpy.typing as npt
 
 from bitlens.data.dense.assemble import finish_scenes
 from bitlens.data.dense.rows import SceneRows
@@ -129,14 +129,14 @@ def _load(
         train, test, notes = _from_hub(name)
     else:
         train, test, notes = *parquet_rows(folder, memory_limit), []
-    train_set, test_set = decode_splits(
+    train_set, test_set, held = decode_splits(
         train, test, image_size=image_size, memory_limit=memory_limit
     )
     if train_set.masks is None or test_set.masks is None:
         raise BitlensError(
             f"{train.where(0)} and the rows after it have no masks; {name} needs them"
         )
-    table = class_table(classes, first=0 if folder is not None else _first_class(train_set.masks))
+    table = class_table(classes, first=0 if folder is not None else _first_class(held))
     if folder is not None and test_set.truth_size == _REDUCED:
         notes.append(_REDUCED_NOTE)
     return finish_scenes(
@@ -149,14 +149,14 @@ def _load(
     )
 
 
-def _first_class(masks: Tensor) -> int:
+def _first_class(held: npt.NDArray[np.bool_]) -> int:
     """1 where the masks keep the official numbers, 1 to 40 and 0 for no class; else 0.
 
     All classes are among the train masks, so that a set which counts from 1 has a 40; and it has no need
     of `VOID`.
     """
     last = len(CLASSES_40)
-    return int(bool((masks == last).any()) and not bool((masks == VOID).any()))
+    return int(held[last] and not held[VOID])
 
 
 def _from_hub(name: str) -> tuple[SceneRows, SceneRows, list[str]]:

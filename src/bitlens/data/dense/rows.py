@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, ImageMode
 
 from bitlens.data.dense.assemble import stack_scenes
 from bitlens.data.dense.decode import Scene, read_scene
 from bitlens.data.dense.scenes import SceneSet
+from bitlens.data.pixels import reason
 from bitlens.errors import BitlensError
 
 _IMAGE_COLUMNS = ("image", "img", "rgb")
 _MASK_COLUMNS = ("label", "mask", "segmentation", "semantic", "annotation", "labels")
 _DEPTH_COLUMNS = ("depth", "depth_map")
 _CHUNK = 64
-_READER = datasets.Image()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +64,9 @@ class SceneRows:
         if "depth" not in self.encoded.column_names:
             return False
         stored = _stored(self.encoded[0]["depth"], "depth", self.where(0))
-        return np.asarray(stored).dtype == np.uint8
+        if isinstance(stored, Image.Image):
+            return ImageMode.getmode(stored.mode).typestr == "|u1"
+        return stored.dtype == np.uint8
 
     def without_depth(self) -> SceneRows:
         """The same rows with their masks alone."""
@@ -70,10 +74,24 @@ class SceneRows:
         assert isinstance(kept, datasets.Dataset)
         return SceneRows(encoded=kept, where=self.where)
 
-    def decode(self, *, image_size: int | None, resize_truth: bool, memory_limit: int) -> SceneSet:
-        """All rows in memory; see `stack_scenes`."""
+    def decode(
+        self,
+        *,
+        image_size: int | None,
+        resize_truth: bool,
+        memory_limit: int,
+        see: Callable[[Scene], None] | None = None,
+    ) -> SceneSet:
+        """All rows in memory; see `stack_scenes`.
+
+        Args:
+            image_size: as for `stack_scenes`.
+            resize_truth: as for `stack_scenes`.
+            memory_limit: as for `stack_scenes`.
+            see: is shown every scene as stored, before it is resized.
+        """
         return stack_scenes(
-            self._scenes(),
+            self._scenes() if see is None else _shown(self._scenes(), see),
             len(self),
             where=self.where,
             image_size=image_size,
@@ -133,6 +151,12 @@ def read_scene_rows(
     return SceneRows(encoded=chosen, where=where)
 
 
+def _shown(scenes: Iterator[Scene], see: Callable[[Scene], None]) -> Iterator[Scene]:
+    for scene in scenes:
+        see(scene)
+        yield scene
+
+
 def _column(dataset: datasets.Dataset, names: tuple[str, ...]) -> str | None:
     return next((name for name in names if name in dataset.column_names), None)
 
@@ -147,7 +171,11 @@ def _undecoded(dataset: datasets.Dataset, kind: str, column: str, source: str) -
 
 
 def _stored(cell: Any, kind: str, where: str) -> Image.Image | np.ndarray:
-    """A cell of pictures decoded, an array as it is."""
+    """A cell of pictures opened, an array as it is.
+
+    Opened by Pillow alone: the reader of `datasets` loads and turns the picture, after which nobody can
+    tell how many bits the file had and whether it was turned.
+    """
     if cell is None:
         raise BitlensError(f"{where}: the {kind} is missing")
     if not isinstance(cell, dict):
@@ -155,6 +183,8 @@ def _stored(cell: Any, kind: str, where: str) -> Image.Image | np.ndarray:
     if cell["bytes"] is None and cell["path"] is None:
         raise BitlensError(f"{where}: the {kind} is missing")
     try:
-        return _READER.decode_example(cell)
+        # Read here, since Pillow leaves a file it opened itself open when its content is damaged.
+        encoded = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+        return Image.open(io.BytesIO(encoded))
     except Exception as why:  # each codec of Pillow raises errors of its own
-        raise BitlensError(f"{where}: the {kind} cannot be read: {why}") from why
+        raise BitlensError(f"{where}: {reason(why, kind)}") from why

@@ -29,9 +29,12 @@ class Truth:
 
     def __len__(self) -> int:
         """Number of images."""
-        known = self.depth if self.mask is None else self.mask
-        assert known is not None
-        return len(known)
+        return len(self.known)
+
+    @property
+    def known(self) -> Tensor:
+        """The masks, or the depths where there are no masks: `(b, H, W)`, for sizes and devices."""
+        return _first_known(self.mask, self.depth)
 
     def __getitem__(self, which: slice | Tensor) -> Truth:
         """The truth of some of the images."""
@@ -99,8 +102,7 @@ class SceneSet:
     @property
     def truth_size(self) -> tuple[int, int]:
         """Height and width of masks and depths, in pixels."""
-        known = self.depths if self.masks is None else self.masks
-        assert known is not None
+        known = _first_known(self.masks, self.depths)
         return known.shape[1], known.shape[2]
 
     def subset(self, indices: Tensor | Sequence[int]) -> SceneSet:
@@ -171,3 +173,9 @@ class SceneData:
     def to(self, device: torch.device | str) -> SceneData:
         """The same data set with both splits on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+
+def _first_known(masks: Tensor | None, depths: Tensor | None) -> Tensor:
+    known = depths if masks is None else masks
+    assert known is not None
+    return known

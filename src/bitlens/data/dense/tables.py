@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from bitlens.data.dense.assemble import finish_scenes
+from bitlens.data.dense.class_list import count_classes, held_labels
+from bitlens.data.dense.decode import Scene
 from bitlens.data.dense.rows import SceneRows, read_scene_rows
 from bitlens.data.dense.scenes import VOID, SceneData, SceneSet
 from bitlens.data.hub import load_splits
@@ -60,17 +63,18 @@ def load_rows(
     memory_limit: int,
     notes: tuple[str, ...] = (),
 ) -> SceneData:
-    """Decode both splits; classes are numbered up to the largest of the train masks.
+    """Decode both splits; classes are numbered up to the largest of the train masks as stored.
 
     Raises:
-        BitlensError: a row is bad, or the test masks hold a class that the train masks lack.
+        BitlensError: a row is bad, the train masks hold fewer than two classes, or the test masks hold a
+            class that the train masks lack.
     """
-    train_set, test_set = decode_splits(
+    train_set, test_set, held = decode_splits(
         train, test, image_size=image_size, memory_limit=memory_limit
     )
     classes = 0
     if train_set.masks is not None and test_set.masks is not None:
-        classes = 1 + max(int(m[m != VOID].max()) for m in train_set.masks if (m != VOID).any())
+        classes = count_classes(held, source=f"the masks of {train.where(0)} and the rows after it")
         table = np.arange(VOID + 1)
         table[classes:VOID] = -1
         test_set = relabel(test_set, table, test)
@@ -80,11 +84,22 @@ def load_rows(
 
 def decode_splits(
     train: SceneRows, test: SceneRows, *, image_size: int | None, memory_limit: int
-) -> tuple[SceneSet, SceneSet]:
-    """Both splits in memory: train truth of the images' size, test truth as stored."""
+) -> tuple[SceneSet, SceneSet, npt.NDArray[np.bool_]]:
+    """Both splits in memory: train truth of the images' size, test truth as stored.
+
+    The third is bool `(256,)`, whether each label is anywhere in the train masks as stored; resizing them
+    may lose the last of a small object.
+    """
+    held = np.zeros(VOID + 1, np.bool_)
+
+    def see(scene: Scene) -> None:
+        if scene.mask is not None:
+            np.logical_or(held, held_labels([scene.mask]), out=held)
+
     return (
-        train.decode(image_size=image_size, resize_truth=True, memory_limit=memory_limit),
+        train.decode(image_size=image_size, resize_truth=True, memory_limit=memory_limit, see=see),
         test.decode(image_size=image_size, resize_truth=False, memory_limit=memory_limit),
+        held,
     )
 
 
