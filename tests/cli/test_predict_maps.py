@@ -100,6 +100,37 @@ def test_pictures_of_any_size_get_maps_of_their_own(
         assert read(tmp_path / "out" / f"grey.{ending}.png").shape[:2] == size
 
 
+@pytest.mark.parametrize("size", [(60, 31), (25, 90)], ids=["tall", "wide"])
+def test_what_was_filled_up_is_cut_before_the_answer_is_enlarged(
+    say, both: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    draw(tmp_path / "a.png", *size)
+    assert say("predict", str(both), "a.png", "--out", "out").code == 0
+    with Image.open(tmp_path / "a.png") as image:
+        scale = min(HEIGHT / size[0], WIDTH / size[1])
+        inside = round(size[0] * scale), round(size[1] * scale)
+        small = np.asarray(image.resize(inside[::-1], Image.Resampling.BILINEAR))
+    missing = ((0, HEIGHT - inside[0]), (0, WIDTH - inside[1]), (0, 0))
+    assert max(max(missing[0]), max(missing[1])) > 5
+    frame = np.pad(small, missing, mode="edge").transpose(2, 0, 1)
+    answer = torch.from_numpy(bitlens.load(both)(np.ascontiguousarray(frame)[None]))
+    judged = upsample_outputs(answer, (HEIGHT, WIDTH))[:, :, : inside[0], : inside[1]]
+    (expected,) = torch.nn.functional.interpolate(judged, size, mode="bilinear")
+    close = expected[:3].topk(2, dim=0).values.diff(dim=0)[0].abs().numpy() < 1e-4
+    mask = read(tmp_path / "out" / "a.mask.png")
+    assert ((mask == expected[:3].argmax(0).numpy()) | close).all() and close.mean() < 0.05
+    metres = to_metres(expected[3]).numpy()
+    np.testing.assert_allclose(
+        read(tmp_path / "out" / "a.depth.png") / 1000, metres, atol=0.0006, rtol=1e-4
+    )
+
+
+def test_a_picture_named_twice_is_answered_once(say, both: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", 20, 30)
+    said = say("predict", str(both), "a.png", "./a.png", str(tmp_path / "a.png"), "--out", "out")
+    assert said.code == 0 and said.out.count("\n") == 1 and said.out.startswith("a.png  "), said.err
+
+
 def test_heads_that_a_net_does_not_have_make_no_pictures(say, tmp_path: Path) -> None:
     draw(tmp_path / "a.png", 20, 20)
     for name, heads in (("segment", {"segment": 4}), ("depth", {"depth": 1})):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from bitlens.engine.errors import BitsFileError
 from bitlens.engine.file.validate import check
@@ -63,6 +66,11 @@ def test_the_stride_follows_from_the_sizes(size: tuple[int, int], stride: int) -
     [
         (net(), {}, "give the channels"),
         (net(), {"depth": 1, "segment": 3}, "in this order"),
+        (net(channels=256), {"segment": 256}, "at most 255 classes"),
+        (net(), {"segment": 3.0, "depth": 1}, "give the number of channels"),
+        (net(), {"segment": "3", "depth": 1}, "give the number of channels"),
+        (net(), "segment", "give the number of channels"),
+        (net(), 4, "give the number of channels"),
         (net(), {"normals": 4}, "give the channels"),
         (net(), {"segment": 0, "depth": 1}, "give the channels"),
         (net(), {"segment": 2, "depth": 2}, "'depth' has 1 channel"),
@@ -85,6 +93,9 @@ def test_heads_that_are_not_the_nets(graph: Graph, channels: dict, message: str)
         {"heads": [["segment", 4]], "output_stride": 2},
         {"heads": [["segment", 4]], "output_stride": [4]},
         {"heads": [["segment", "4"]], "output_stride": 4},
+        {"heads": [["segment", 4]], "output_stride": 4.0},
+        {"heads": [["segment", 4.0]], "output_stride": 4},
+        {"heads": [["segment", 3], ["depth", True]], "output_stride": 4},
         {"heads": [["segment", 2], ["segment", 4]], "output_stride": 4},
         {"heads": [["depth", 1], ["segment", 3]], "output_stride": 4},
         {"heads": [["segment", 2], ["depth", 2]], "output_stride": 4},
@@ -95,6 +106,28 @@ def test_heads_that_are_not_the_nets(graph: Graph, channels: dict, message: str)
 def test_headers_that_lie(told: dict) -> None:
     with pytest.raises(BitsFileError, match="heads: "):
         heads_of(replace(net(), meta=told))
+
+
+def test_counts_of_numpy_and_torch_are_numbers() -> None:
+    counts: Any = {"segment": np.int64(3), "depth": torch.tensor(1)}
+    heads = heads_for(net(), counts)
+    assert heads.channels == {"segment": 3, "depth": 1}
+    assert all(type(count) is int for count in heads.channels.values())
+
+
+def test_a_mask_holds_255_classes() -> None:
+    graph = net(channels=255)
+    told = heads_for(graph, {"segment": 255}).as_meta()
+    assert heads_of(replace(graph, meta=told)) is not None
+    lie = told | {"heads": [["segment", 256]]}
+    with pytest.raises(BitsFileError, match="heads: "):
+        heads_of(replace(net(channels=256), meta=lie))
+
+
+def test_a_stride_of_true_is_none() -> None:
+    told: dict[str, object] = {"heads": [["segment", 4]], "output_stride": True}
+    with pytest.raises(BitsFileError, match="heads: "):
+        heads_of(replace(net((10, 17)), meta=told))
 
 
 def test_labels_name_the_classes_of_a_map() -> None:

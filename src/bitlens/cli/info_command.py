@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bitlens.cli.bits_file import find_bits
 from bitlens.cli.options import parse, take_names
 from bitlens.errors import BitlensError
+
+if TYPE_CHECKING:
+    from bitlens.engine.heads import Heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _show_file(path: Path) -> None:
     from bitlens.engine.file.format import read
+    from bitlens.engine.heads import heads_of
     from bitlens.engine.table import table
 
     graph = read(path)
@@ -56,8 +61,31 @@ def _show_file(path: Path) -> None:
     told = [f"{key} {graph.meta[key]}" for key in origin if key in graph.meta]
     height, width, channels = graph.values[graph.input].shape
     told.append(f"images {channels}x{height}x{width}")
-    print(f"{path}: {', '.join(told)}\n")
+    print(f"{path}: {', '.join(told)}")
+    if (heads := heads_of(graph)) is not None:
+        print(f"{_answers(heads)}{_tested(graph.meta)}")
+    print()
     print(table(graph))
+
+
+def _answers(heads: Heads) -> str:
+    """What the net's map tells."""
+    told = [f"{heads.classes} classes"] if heads.classes else []
+    told += ["depth"] if "depth" in heads.channels else []
+    return (
+        f"task {heads.task}: {', '.join(told)}, one answer for {heads.stride}x{heads.stride} pixels"
+    )
+
+
+def _tested(meta: Mapping[str, Any]) -> str:
+    """The stored metrics of test scenes; nothing where none are."""
+    found = [
+        f"{name.removeprefix('test_')} {value:.4f}"
+        for name, value in meta.items()
+        if name.startswith("test_") and not name.endswith("_torch") and isinstance(value, float)
+    ]
+    scenes = meta.get("test_images")
+    return f"\n{scenes} test scenes: {', '.join(found)}" if found and type(scenes) is int else ""
 
 
 def _rows(name: str, options: Info) -> list[dict]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from bitlens.engine.graph import Graph
     from bitlens.training.feed import Feed
+    from bitlens.training.recipe import Recipe
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -96,6 +97,33 @@ def _check_run(folder: Path, size: Size | None) -> None:
             f"pack: size={size[0]}x{size[1]}, but {folder} classifies whole images, at the size it was "
             "trained at; only nets of dense prediction take others"
         )
+    if size is not None:
+        _check_size(size, recipe)
+
+
+def _check_size(size: Size, recipe: Recipe) -> None:
+    """Refuse sizes at which the net has no coarsest map, or a value too large for a file.
+
+    The widest value is the stem's: as many channels as the first stage has, at half the image's side.
+    """
+    from bitlens.engine.file.limits import SIDE_LIMIT, VALUE_LIMIT
+    from bitlens.models.dense import DENSE_NETS, TOTAL_STRIDE
+
+    height, width = size
+    given = f"pack: size={height}x{width}"
+    if min(size) < TOTAL_STRIDE:
+        raise BitlensError(
+            f"{given}; the net's coarsest map has 1/{TOTAL_STRIDE} of the image's side, so give at least "
+            f"{TOTAL_STRIDE} pixels a side"
+        )
+    facts = DENSE_NETS.get(recipe.model)
+    channels = 3 if facts is None else facts.base
+    if max(size) > SIDE_LIMIT or channels * (-(-height // 2)) * (-(-width // 2)) > VALUE_LIMIT:
+        pixels = 4 * VALUE_LIMIT // channels
+        raise BitlensError(
+            f"{given} is more than a packed net takes: sides up to {SIDE_LIMIT:,} and some {pixels:,} "
+            "pixels together"
+        )
 
 
 def _check_target(out: Path) -> None:
@@ -113,12 +141,11 @@ def _pack(folder: Path, out: Path, options: Pack, pixels: Size | None) -> None:
     from bitlens.cli.display import console, counting
     from bitlens.report.quantities import ratio, size
     from bitlens.training.build import load_run_net
-    from bitlens.training.feed import make_feed
-    from bitlens.training.packing_images import calibration_images, compared_images
+    from bitlens.training.packing_images import calibration_images, compared_images, feed_at
     from bitlens.training.run import RunFolder
 
     recipe = RunFolder(folder).recipe()
-    feed = make_feed(recipe, torch.device("cpu"))
+    feed = feed_at(recipe, pixels)
     data = feed.data
     net = load_run_net(folder, data, torch.device("cpu")).eval()
     with counting("images calibrated on, then compared") as told:
@@ -137,9 +164,9 @@ def _pack(folder: Path, out: Path, options: Pack, pixels: Size | None) -> None:
         if recipe.task == "classify":
             tested: Tested = _test(net, packed.graph, feed, told)
         else:
-            from bitlens.cli.pack_scenes import test_scenes
+            from bitlens.cli.pack_scenes import judge_scenes
 
-            tested = test_scenes(net, packed.graph, feed, pixels, told)
+            tested = judge_scenes(net, packed.graph, feed, told)
     origin = {
         "recipe": recipe.name,
         "seed": recipe.seed,

@@ -57,12 +57,15 @@ def run(arguments: Sequence[str]) -> None:
     import bitlens
 
     session = bitlens.load(path, threads=options.threads)
+    total = len(names) - 1
     if session.graph.output_rank == 4:
-        bad = _write_maps(session, path, options, [Path(name) for name in names[1:]])
+        pictures = _distinct(names[1:])
+        total = len(pictures)
+        bad = _write_maps(session, path, options, pictures)
     else:
         bad = _classify(session, path, options, names[1:])
     if bad:
-        raise BitlensError(f"predict: {bad} of {len(names) - 1} images could not be read")
+        raise BitlensError(f"predict: {bad} of {total} images could not be read")
 
 
 def _classify(session: Session, path: Path, options: Predict, names: Sequence[str]) -> int:
@@ -85,6 +88,14 @@ def _classify(session: Session, path: Path, options: Predict, names: Sequence[st
             else:
                 print(f"{name:<{width}}  {_line(next(answers), classes, options.top)}")
     return bad
+
+
+def _distinct(names: Sequence[str]) -> list[Path]:
+    """The files named, each once and by its first name: maps of one are written once."""
+    found: dict[Path, Path] = {}
+    for path in map(Path, names):
+        found.setdefault(path.resolve(), path)
+    return list(found.values())
 
 
 def _write_maps(session: Session, path: Path, options: Predict, pictures: Sequence[Path]) -> int:

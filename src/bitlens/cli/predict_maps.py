@@ -54,7 +54,7 @@ class Maps:
         """
         given = {picture.resolve() for picture in pictures}
         makers: dict[Path, Path] = {}
-        for picture in dict.fromkeys(pictures):
+        for picture in pictures:
             for path in self._paths(picture).values():
                 if path.resolve() in given:
                     raise BitlensError(
@@ -71,7 +71,7 @@ class Maps:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BitlensError(
-                f"predict: {self.out} cannot be a folder: {error.strerror}"
+                f"predict: {self.out} cannot be a folder: {error.strerror or error}"
             ) from error
 
     def run(self, pictures: Sequence[Path]) -> int:
@@ -113,7 +113,9 @@ class Maps:
                 told.append(f"depth {depth.min() / 1000:.2f} .. {depth.max() / 1000:.2f} m")
         except OSError as error:
             name = error.filename or self.out
-            raise BitlensError(f"predict: {name} cannot be written: {error.strerror}") from error
+            raise BitlensError(
+                f"predict: {name} cannot be written: {error.strerror or error}"
+            ) from error
         return "; ".join(told)
 
     def _maps(self, framed: Framed) -> tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]:
@@ -139,6 +141,8 @@ class Maps:
         return found.get("segment"), found.get("depth")
 
     def _shares(self, classes: npt.NDArray[Any]) -> str:
-        shares = np.bincount(classes.reshape(-1), minlength=len(self.names)) / classes.size
+        from bitlens.data.dense.pictures import count_classes
+
+        shares = count_classes(classes)[: len(self.names)] / classes.size
         best = (-shares).argsort(kind="stable")[: self.top]
         return ", ".join(f"{self.names[i]} {100 * shares[i]:.1f} %" for i in best if shares[i])

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 import bitlens
 from bitlens import BitlensError, binarize
+from bitlens.engine.file.header import from_json, to_json
 from bitlens.engine.freeze.pack import Packed, pack
 from bitlens.engine.freeze.pixels import image_bytes, normalised
 from bitlens.engine.reference import run as reference
+from bitlens.models.dense import create_dense
 from bitlens.models.layers import binary_layers
 
 MEAN, STD = (0.45, 0.5, 0.4), (0.25, 0.2, 0.3)
@@ -192,3 +194,34 @@ def test_a_net_of_one_layer() -> None:
     assert (row.name, row.bits, row.why) == ("(net)", 1, "binary (bireal)")
     real = pack(nn.Conv2d(3, 4, 3), images(2)).table.rows
     assert [(row.name, row.bits) for row in real] == [("(net)", 8)]
+
+
+@pytest.mark.parametrize("label", ["a\ud800", "two\nlines", "\x1b[31mred", "nul\0"])
+def test_labels_that_no_line_shows(packed: Packed, label: str) -> None:
+    with pytest.raises(BitlensError, match=r"labels\[1\] is .* no control characters"):
+        pack(small_net(), images(), mean=MEAN, std=STD, labels=("a", label, "c", "d"))
+    told = to_json(packed.graph) | {"labels": ["a", label, "c", "d"]}
+    with pytest.raises(BitlensError, match=r"labels: .* is not a line of text"):
+        from_json(told, packed.graph.tensors)
+
+
+def dense_pack(heads: dict[str, int]) -> Packed:
+    net = create_dense(
+        "dense-resnet18-bireal-half", method="bireal", heads=heads, channels=3, image_size=(32, 32)
+    )
+    random = np.random.default_rng(0)
+    x = normalised(random.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8), MEAN, STD)
+    return pack(net.eval(), x, mean=MEAN, std=STD)
+
+
+def test_dense_nets_of_other_heads_have_no_heads_in_their_file() -> None:
+    packed = dense_pack({"normals": 3})
+    assert "heads" not in packed.graph.meta
+    assert "predictions identical: " in str(packed.verification)
+
+
+def test_nets_of_two_heads_have_both_compared() -> None:
+    found = dense_pack({"segment": 3, "depth": 1}).verification
+    assert found.identical == found.answers == 2 * 8 * 8
+    assert "; classes and depths identical: 128 of 128; " in str(found)
+    assert " classes change, answers by at most " in str(found)

@@ -6,7 +6,10 @@ The first two are in the formats in which a folder of scenes is read back. Pillo
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+import io
+import os
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +47,13 @@ VOID = 255
 """Palette index of no class; it stays black."""
 
 
+USUAL, QUICK = 6, 1
+"""Levels of PNG's compression: zlib's own choice, and a quarter of its time for pictures to look at."""
+
+BAND_ROWS = 256
+"""Rows of a mask that are counted at once."""
+
+
 def class_colors() -> npt.NDArray[np.uint8]:
     """RGB of every class (256, 3); black for `VOID`."""
     colors = np.zeros((256, 3), np.uint8)
@@ -63,14 +73,14 @@ def viridis(shares: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
 
 
 def save_mask(classes: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write classes (H, W) as a palette PNG whose indices are the classes.
+    """Write classes (H, W) as a palette PNG whose indices are the classes; whole or not at all.
 
     Raises:
         OSError: the file cannot be written.
     """
     image = Image.fromarray(classes)
     image.putpalette(class_colors().reshape(-1).tolist())
-    image.save(path, format="PNG")
+    _save(image, path)
 
 
 def save_overlay(
@@ -94,10 +104,24 @@ def save_overlay(
     # A number of the table for every shade and color: no map of floats is made.
     shades = np.arange(256)[:, None, None]
     blended = np.rint((1 - OPACITY) * shades + OPACITY * colors[None]).astype(np.uint8)
-    made = np.stack([blended[pixels[..., c], classes, c] for c in range(3)], axis=-1)
-    seen = [number for number in np.unique(classes).tolist() if number < len(names)]
+    made = np.empty_like(pixels)
+    for channel in range(3):
+        places = pixels[..., channel].astype(np.uint16) << 8 | classes
+        made[..., channel] = np.take(np.ascontiguousarray(blended[..., channel]), places)
+    seen = [
+        number for number in count_classes(classes).nonzero()[0].tolist() if number < len(names)
+    ]
     legend = "\n".join(f"#{bytes(colors[number]).hex()} {names[number]}" for number in seen)
-    _save(Image.fromarray(made), path, {"classes": legend})
+    _save(Image.fromarray(made), path, {"classes": legend}, QUICK)
+
+
+def count_classes(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Pixels of each of 256 labels, of a mask (H, W)."""
+    counted = np.zeros(256, np.int64)
+    # `bincount` makes an int64 of every pixel: a band of rows at a time.
+    for first in range(0, len(classes), BAND_ROWS):
+        counted += np.bincount(classes[first : first + BAND_ROWS].reshape(-1), minlength=256)
+    return counted
 
 
 def millimetres(metres: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
@@ -111,7 +135,7 @@ def save_depth(depth: npt.NDArray[np.uint16], path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    Image.fromarray(depth).save(path, format="PNG")
+    _save(Image.fromarray(depth), path)
 
 
 def save_depth_colors(depth: npt.NDArray[np.uint16], path: Path) -> None:
@@ -125,11 +149,25 @@ def save_depth_colors(depth: npt.NDArray[np.uint16], path: Path) -> None:
     near, far = int(depth.min()), int(depth.max())
     colors = viridis(np.arange(far - near + 1) / max(far - near, 1))[depth - near]
     text = f"dark purple {near / 1000:.3f}, yellow {far / 1000:.3f}"
-    _save(Image.fromarray(colors), path, {"metres": text})
+    _save(Image.fromarray(colors), path, {"metres": text}, QUICK)
 
 
-def _save(image: Image.Image, path: Path, texts: dict[str, str]) -> None:
+def _save(
+    image: Image.Image, path: Path, texts: Mapping[str, str] | None = None, level: int = USUAL
+) -> None:
+    """Put a PNG in the place of `path` once all of it is written; until then what is there stays."""
     info = PngInfo()
-    for key, text in texts.items():
+    for key, text in (texts or {}).items():
         info.add_itxt(key, text)
-    image.save(path, format="PNG", pnginfo=info)
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG", pnginfo=info, compress_level=level)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        draft.write_bytes(encoded.getvalue())
+        os.replace(draft, path)
+    except OSError as error:
+        # The name that was asked for, not the draft's.
+        error.filename = str(path)
+        raise
+    finally:
+        draft.unlink(missing_ok=True)

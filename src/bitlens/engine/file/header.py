@@ -7,6 +7,7 @@ float, a `sign` codes and a `quantize` bytes of the node's shape, and that is al
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_args
@@ -19,6 +20,9 @@ from bitlens.engine.graph import Graph, Kind, Node, Step, Value, Window
 
 MADE_BY: dict[str, Kind] = {"store": "float", "sign": "codes", "quantize": "u8"}
 """Kind of value that a step makes."""
+
+UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories of control characters, lone surrogates and breaks of lines."""
 
 Parser = Callable[[Any, str], Any]
 
@@ -128,6 +132,17 @@ def _text(value: Any, where: str) -> str:
 def _string(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise _wrong(value, where, "a string")
+    return value
+
+
+def is_line(text: str) -> bool:
+    """Whether a terminal can show it in a line: no control character, no half of a surrogate pair."""
+    return not any(unicodedata.category(letter) in UNSHOWN for letter in text)
+
+
+def _line(value: Any, where: str) -> str:
+    if not is_line(_string(value, where)):
+        raise _wrong(value, where, "a line of text")
     return value
 
 
@@ -251,7 +266,7 @@ _GRAPH: dict[str, Parser] = {
     "rank": _whole,
     "mean": _numbers,
     "std": _numbers,
-    "labels": _listed(_string),
+    "labels": _listed(_line),
     "meta": _object,
     "nodes": _nodes,
 }

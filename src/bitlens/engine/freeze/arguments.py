@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bitlens.engine.file.header import is_line
 from bitlens.errors import BitlensError
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
@@ -133,7 +134,7 @@ def check_labels(labels: Any) -> tuple[str, ...]:
     """Class names as a tuple; empty for None.
 
     Raises:
-        BitlensError: one string, or entries that are no strings.
+        BitlensError: one string, or entries that are no strings or cannot be shown in a line.
     """
     if labels is None:
         return ()
@@ -145,5 +146,10 @@ def check_labels(labels: Any) -> tuple[str, ...]:
             raise BitlensError(
                 f"pack: labels[{number}] is {name!r}; labels are strings, "
                 "e.g. labels=[str(label) for label in labels]"
+            )
+        if not is_line(name):
+            raise BitlensError(
+                f"pack: labels[{number}] is {name!r}; a label has no control characters and no lone "
+                "surrogates"
             )
     return tuple(names)

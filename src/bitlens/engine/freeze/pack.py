@@ -28,7 +28,7 @@ from bitlens.engine.freeze.pixels import image_bytes
 from bitlens.engine.freeze.quantize import FINE
 from bitlens.engine.freeze.verify import Verification, verify
 from bitlens.engine.graph import Graph, Node
-from bitlens.engine.heads import Heads, heads_for
+from bitlens.engine.heads import Heads, are_known, heads_for
 from bitlens.engine.run.session import Session
 from bitlens.engine.table import BITS, Table, table
 from bitlens.errors import BitlensError
@@ -91,7 +91,8 @@ def pack(
         std: of the same normalisation.
         labels: class names, or None.
         heads: what the channels of a net's map are, for dense prediction: how many of "segment", class
-            logits, and of "depth", log of metres, in order; None takes those of a `DenseNet`.
+            logits, and of "depth", log of metres, in order; None takes those of a `DenseNet` with
+            no others.
         float32: keep real layers in float32 instead of int8.
         strict: refuse a net with a binary layer that does not compute in 1 bit, or with no binary layer.
         progress: called with the images done and their number, while the calibration images run and then
@@ -129,7 +130,8 @@ def pack(
             _check_strict(lowered.graph, captured)
         told = None if progress is None else lambda done, _: progress(calibrated + done, total)
         verification = _verified(model, captured, lowered, images, found, told)
-    meta = {**lowered.graph.meta, "verified": asdict(verification)}
+    checked = {name: told for name, told in asdict(verification).items() if name != "heads"}
+    meta = {**lowered.graph.meta, "verified": checked}
     return Packed(graph=replace(lowered.graph, meta=meta), verification=verification)
 
 
@@ -155,14 +157,14 @@ def _verified(
         images,
         trace=lambda rows: traced.trace(rows, layout="nhwc"),
         answer=answer,
-        classes=None if heads is None else heads.classes,
+        heads=heads,
         progress=progress,
     )
 
 
 def _heads(graph: Graph, model: nn.Module, given: Mapping[str, int] | None) -> Heads | None:
     """What the net's map means, where somebody says."""
-    if given is None and isinstance(model, DenseNet):
+    if given is None and isinstance(model, DenseNet) and are_known(model.heads):
         given = model.heads
     return None if given is None else heads_for(graph, given)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from bitlens.engine.freeze.lower import Lowered
 from bitlens.engine.freeze.observe import pairs_of, run_nodes
 from bitlens.engine.freeze.pixels import image_bytes, normalised
 from bitlens.engine.freeze.turns import check_turns
+from bitlens.engine.heads import Heads
 from bitlens.errors import BitlensError
 
 Trace = Callable[[Array], Mapping[str, Array]]
@@ -42,11 +44,12 @@ class Verification:
         differing: how many differed; a net is only packed with 0.
         layers: number of tensors of signs.
         answers: images, or pixels where the net answers with images.
-        identical: how many have the first class that torch computes with the same int8 layers, or, where
-            the net tells no classes, all of its numbers.
+        identical: how many have the first class that torch computes with the same int8 layers, and, where
+            the net tells depths, the very number of its depth.
         largest: largest difference of an answer to that of the untouched net, in float32.
         top1_changes: answers whose first class is another than the untouched net's; None where the net
             tells no classes.
+        heads: names of a map's heads; empty where nobody says what the answer means.
     """
 
     images: int
@@ -57,6 +60,7 @@ class Verification:
     identical: int
     largest: float
     top1_changes: int | None
+    heads: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         signs = (
@@ -64,11 +68,15 @@ class Verification:
             if self.layers
             else f"no signs to compare, the net has no binary layer; {self.images} images answered"
         )
+        names = {"segment": "classes", "depth": "depths"}
+        same = " and ".join(names[head] for head in self.heads) or "predictions"
         changed = "answers change by"
         if self.top1_changes is not None:
-            changed = f"{self.top1_changes:,} of them change, logits by"
+            subject = "classes" if self.heads else "of them"
+            numbers = "answers" if self.heads else "logits"
+            changed = f"{self.top1_changes:,} {subject} change, {numbers} by"
         return (
-            f"{signs}; predictions identical: {self.identical:,} of {self.answers:,}; against the net "
+            f"{signs}; {same} identical: {self.identical:,} of {self.answers:,}; against the net "
             f"with float32 in place of int8, {changed} at most {self.largest:.3g}"
         )
 
@@ -80,7 +88,7 @@ def verify(
     images: Tensor,
     trace: Trace,
     answer: Answer,
-    classes: int | None = None,
+    heads: Heads | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
     """Compare the packed net with the torch net.
@@ -92,7 +100,7 @@ def verify(
         images: float images (n, c, h, w) as the net takes them.
         trace: runs `lowered.probed`.
         answer: runs `lowered.graph`.
-        classes: channels of the answer, from the first on, that are logits of classes; None for all.
+        heads: what the channels of the answer are; None where all are logits of classes.
         progress: called with the images done and their number.
 
     Raises:
@@ -119,14 +127,7 @@ def verify(
         if progress is not None:
             progress(min(len(packed) * BATCH, len(images)), len(images))
     ours, theirs, same = (np.concatenate(x)[: len(images)] for x in (packed, own, simulated))
-    changes: int | None = None
-    if classes == 0:
-        equal = (ours == same).all(axis=-1)
-    else:
-        first, own_first, same_first = (
-            x[..., :classes].argmax(axis=-1) for x in (ours, theirs, same)
-        )
-        equal, changes = first == same_first, int((first != own_first).sum())
+    equal, changes = _compare(ours, theirs, same, heads)
     return Verification(
         images=len(images),
         codes=check.codes,
@@ -136,7 +137,26 @@ def verify(
         identical=int(equal.sum()),
         largest=float(np.abs(ours - theirs).max()),
         top1_changes=changes,
+        heads=() if heads is None else tuple(heads.channels),
     )
+
+
+def _compare(
+    ours: Array, theirs: Array, same: Array, heads: Heads | None
+) -> tuple[npt.NDArray[np.bool_], int | None]:
+    """Which answers are those of `same`, and how many first classes are not those of `theirs`.
+
+    A class is the same where its logit is the largest, a depth where its number is.
+    """
+    if heads is not None and not heads.classes:
+        return (ours == same).all(axis=-1), None
+    classes = slice(None) if heads is None else heads.part("segment")
+    first, own, again = (x[..., classes].argmax(axis=-1) for x in (ours, theirs, same))
+    equal = first == again
+    if heads is not None and "depth" in heads.channels:
+        depth = heads.part("depth")
+        equal &= (ours[..., depth] == same[..., depth]).all(axis=-1)
+    return equal, int((first != own).sum())
 
 
 def _as_taken(lowered: Lowered, pair: Tensor) -> tuple[Array, Tensor]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+TOTAL_STRIDE = 16
+"""Pixels of the image's side to one of the coarsest map's, in every net named here."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DenseFacts:
     """One named net.
