@@ -140,7 +140,7 @@ def test_a_complete_run_is_returned_at_once(
     def never(*_: Any) -> None:
         raise AssertionError("nothing is loaded for a run that is done")
 
-    monkeypatch.setattr("bitlens.training.fit.Feed", never)
+    monkeypatch.setattr("bitlens.training.fit.make_feed", never)
     assert fit(quick(), tmp_path / "run", resume=True) == summary
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").iterdir()} == times
 
