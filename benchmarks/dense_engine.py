@@ -19,13 +19,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from rows import append_rows
+from rows import append_rows, timing_row
 from torch import nn
 
 import bitlens
 from bitlens.data.normalize import normalize
 from bitlens.engine.bench.peers import prepare
-from bitlens.engine.bench.timing import CLOCKS, Timing, compare, interleave, load_average
+from bitlens.engine.bench.timing import CLOCKS, compare, interleave, load_average
 from bitlens.engine.file.format import read
 from bitlens.models.dense import DENSE_NETS, create_dense
 from bitlens.training.run import environment
@@ -95,19 +95,6 @@ def measure(path: Path, net: str, given: argparse.Namespace) -> list[Row]:
         row |= {"threads": 1, "kernel": session.kernel, "clock": given.clock}
         rows.append(row | {"load": None if load is None else round(load, 2)})
     return rows
-
-
-def timing_row(timing: Timing) -> Row:
-    """Columns of a timing."""
-    return {
-        "milliseconds": round(timing.milliseconds, 3),
-        "p10": round(timing.p10, 3),
-        "p90": round(timing.p90, 3),
-        "slower_than_packed": round(timing.ratio, 2),
-        "low": round(timing.low, 2),
-        "high": round(timing.high, 2),
-        "rounds": timing.rounds,
-    }
 
 
 def place() -> Row:

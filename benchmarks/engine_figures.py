@@ -27,13 +27,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from rows import append_rows
+from rows import append_rows, timing_row
 from torch import nn
 
 import bitlens
 from bitlens.data.normalize import normalize
 from bitlens.engine.bench.peers import Peer, prepare
-from bitlens.engine.bench.timing import CLOCKS, Timing, compare, interleave
+from bitlens.engine.bench.timing import CLOCKS, compare, interleave
 from bitlens.engine.file.format import read
 from bitlens.models import FLOAT, create
 from bitlens.training.run import environment
@@ -126,19 +126,6 @@ def candidates(folder: Path, methods: Sequence[str]) -> dict[str, Candidate]:
                 run=peer.run,
             )
     return found
-
-
-def timing_row(timing: Timing) -> Row:
-    """Columns of a timing."""
-    return {
-        "milliseconds": round(timing.milliseconds, 3),
-        "p10": round(timing.p10, 3),
-        "p90": round(timing.p90, 3),
-        "slower_than_packed": round(timing.ratio, 2),
-        "low": round(timing.low, 2),
-        "high": round(timing.high, 2),
-        "rounds": timing.rounds,
-    }
 
 
 def latency(folder: Path, given: argparse.Namespace, figure: str) -> list[Row]:

@@ -10,45 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from bitlens.objectives.config import CMIMConfig
 from bitlens.training.compare import compare
 from bitlens.training.recipe import Recipe
-
-NAMES = ("floor", "wall", "lamp")
-HEIGHT, WIDTH = 24, 32
-
-
-def write_rooms(folder: Path, counts: dict[str, int]) -> None:
-    """A wall over a floor, lamps on both; the mask is void in one corner, the depth unknown in another."""
-    draw = np.random.default_rng(0)
-    rows = np.indices((HEIGHT, WIDTH))[0]
-    for split, count in counts.items():
-        for kind in ("images", "masks", "depths"):
-            (folder / split / kind).mkdir(parents=True)
-        for number in range(count):
-            edge = draw.integers(8, 16)
-            mask = np.where(rows < edge, 1, 0).astype(np.uint8)
-            at = draw.integers(4, 20, 2)
-            mask[at[0] : at[0] + 5, at[1] : at[1] + 6] = 2
-            depth = (4000 - 100 * np.maximum(rows - edge, 0) - 500 * (mask == 2)).astype(np.uint16)
-            image = np.array([[90, 60, 30], [180, 180, 200], [250, 220, 40]])[mask]
-            image = (image + draw.integers(-20, 20, image.shape)).clip(0, 255).astype(np.uint8)
-            mask[:4, :4], depth[-4:, -4:] = 255, 0
-            for kind, pixels in (("images", image), ("masks", mask), ("depths", depth)):
-                Image.fromarray(pixels).save(folder / split / kind / f"{number}.png")
-    (folder / "classes.txt").write_text("\n".join(NAMES) + "\n")
-
-
-@pytest.fixture(scope="session")
-def rooms(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a recipe's `data` takes: 12 scenes to learn from, 5 to be judged on."""
-    folder = tmp_path_factory.mktemp("rooms")
-    write_rooms(folder, {"train": 12, "test": 5})
-    return f"scenes:{folder}"
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def find_pairs(folders: Sequence[Path]) -> Entries:
 def _pairs(folder: Path, comparison: Comparison) -> tuple[list[Pair], list[str]]:
     float_name = _float_variant(folder, comparison)
     for runs in comparison.variants.values():
-        _check_seeds(folder, runs)
+        check_seeds([Trained(folder=folder, run=run) for run in runs])
     twins = {run.seed: run for run in comparison.variants[float_name] if run.complete}
     pairs, short = [], []
     for name, runs in comparison.variants.items():
@@ -178,9 +178,12 @@ def _float_variant(folder: Path, comparison: Comparison) -> str:
     return real[0]
 
 
-def _check_seeds(folder: Path, runs: Sequence[Run]) -> None:
-    """Runs of a variant in one comparison differ in their seed alone."""
-    trained = [Trained(folder=folder, run=run) for run in runs]
+def check_seeds(trained: Sequence[Trained]) -> None:
+    """Refuse runs of one variant that differ in more than their seed.
+
+    Raises:
+        BitlensError: names two of them and the fields.
+    """
     for net in trained[1:]:
         alike = net.recipe.with_seed(trained[0].recipe.seed)
         if changed := differences(trained[0].recipe, alike):

@@ -9,7 +9,7 @@ from pathlib import Path
 from bitlens.errors import BitlensError
 from bitlens.models import FLOAT
 from bitlens.report.runs import Comparison, Run, read_comparison
-from bitlens.studies.bibench.twins import Trained
+from bitlens.studies.bibench.twins import Trained, check_seeds
 from bitlens.studies.dense.metrics import TASK_TITLES
 from bitlens.training.recipe import Recipe, differences
 
@@ -144,14 +144,7 @@ def _check_task(folder: Path, runs: Iterable[Run]) -> None:
 
 def _finished(folder: Path, runs: Iterable[Run]) -> dict[int, Trained]:
     nets = {run.seed: Trained(folder=folder, run=run) for run in runs if run.complete}
-    trained = list(nets.values())
-    for net in trained[1:]:
-        alike = net.recipe.with_seed(trained[0].recipe.seed)
-        if changed := differences(trained[0].recipe, alike):
-            raise BitlensError(
-                f"{trained[0].run.path} and {net.run.path} are of one variant and have different recipes "
-                f"({'; '.join(changed)}); compare them under two names"
-            )
+    check_seeds(list(nets.values()))
     return nets
 
 
