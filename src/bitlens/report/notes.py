@@ -66,7 +66,8 @@ def _variant(comparison: Comparison, name: str) -> Iterator[str]:
     if any(row.get("bound_valid") is False for run in runs for row in run.metrics):
         yield (
             f"The contrastive score of {name} is not a bound on mutual information: its negatives "
-            "leave out the anchor's class, or come from a memory bank with stale keys."
+            "leave out the anchor's class, come from a memory bank with stale keys, or are regions of the "
+            "anchor's own image."
         )
 
 
